@@ -1,0 +1,172 @@
+"""What can be asked for: a phrase, an example picture, a ready embedding, or a weighted sum of these.
+
+    0.6 * TextPrompt("a jar") + 0.4 * ImagePrompt("jar.jpg", mask="jar_mask.png")
+
+Prompts are values: they hold what was given and do nothing; `conditioning` turns them into vectors.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, Union
+
+from clipseg.errors import PromptError
+from clipseg.processing.images import PictureSource
+from clipseg.prompting.visual import DEFAULT_STYLE, style_named
+
+if TYPE_CHECKING:
+    import torch
+
+BoxSource: TypeAlias = tuple[float, float, float, float]
+
+
+class Prompt:
+    """Base of all prompts: it has a label, and takes part in weighted sums."""
+
+    label: str
+
+    def __mul__(self, weight: float) -> MixedPrompt:
+        return MixedPrompt(((float(weight), self),))
+
+    __rmul__ = __mul__
+
+    def __add__(self, other: object) -> MixedPrompt:
+        if not isinstance(other, Prompt):
+            return NotImplemented
+        return MixedPrompt((*_parts(self), *_parts(other)))
+
+
+@dataclass(frozen=True)
+class TextPrompt(Prompt):
+    """A phrase. It is given to the model as it stands; its label is the phrase unless another is given.
+
+    Raises PromptError for a phrase that is empty or only white space.
+    """
+
+    text: str
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise PromptError(f"a text prompt is a str, got a {type(self.text).__name__}")
+        if not self.text.strip():
+            raise PromptError("a text prompt is empty; say what to look for, such as 'a red cup'")
+        if not self.label:
+            object.__setattr__(self, "label", self.text)
+
+
+@dataclass(frozen=True, eq=False)
+class ImagePrompt(Prompt):
+    """An example picture, whole, or with a mask or a box of the thing meant.
+
+    Fields
+        picture  anything that opens as a picture: path, bytes, PIL image, array, tensor
+        mask     of the picture's own size (H, W), true, white or above a half inside; instead of a box
+        box      x0, y0, x1, y1 in pixels of the picture, half-open; instead of a mask
+        style    a name of `visual.STYLES` for what happens to the background; with neither mask nor box there is
+                 no background, and the picture is taken whole
+        label    the file's name, or "example", unless another is given
+    """
+
+    picture: PictureSource
+    mask: PictureSource | None = None
+    box: BoxSource | None = None
+    style: str = DEFAULT_STYLE
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if self.mask is not None and self.box is not None:
+            raise PromptError("an image prompt has both a mask and a box; give one of them")
+        if self.box is not None:
+            _check_box(self.box)
+        style_named(self.style)
+        if not self.label:
+            named = isinstance(self.picture, (str, os.PathLike))
+            object.__setattr__(self, "label", Path(os.fspath(self.picture)).stem if named else "example")  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingPrompt(Prompt):
+    """A ready condition (E,), as `Segmenter.embed` returns them; E is the model's `projection_dim`."""
+
+    embedding: torch.Tensor
+    label: str = "embedding"
+
+    def __post_init__(self) -> None:
+        import torch
+
+        embedding = torch.as_tensor(self.embedding, dtype=torch.float32)
+        if embedding.dim() != 1 or not len(embedding):
+            raise PromptError(f"an embedding prompt is one vector (E,), got shape {tuple(embedding.shape)}")
+        if not bool(torch.isfinite(embedding).all()):
+            raise PromptError("an embedding prompt holds values that are not finite")
+        object.__setattr__(self, "embedding", embedding)
+
+
+@dataclass(frozen=True, eq=False)
+class MixedPrompt(Prompt):
+    """A weighted sum of prompts. The weights are used as they are; for a mean let them add up to 1."""
+
+    parts: tuple[tuple[float, Prompt], ...]
+    label: str = field(default="")
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise PromptError("a mixed prompt has no parts; add at least one")
+        for weight, _ in self.parts:
+            if not math.isfinite(weight):
+                raise PromptError(f"a prompt's weight is {weight}; expected a finite number")
+        if not self.label:
+            terms = (part.label if weight == 1 else f"{weight:g} {part.label}" for weight, part in self.parts)
+            object.__setattr__(self, "label", " + ".join(terms))
+
+    def __mul__(self, weight: float) -> MixedPrompt:
+        return MixedPrompt(tuple((float(weight) * own, part) for own, part in self.parts))
+
+    __rmul__ = __mul__
+
+
+PromptSource: TypeAlias = Union[str, Prompt, "torch.Tensor"]
+"""A phrase, a prompt, or a ready condition (E,); a tensor (P, E) stands for P of them."""
+
+
+def as_prompts(source: PromptSource | Iterable[PromptSource]) -> list[Prompt]:
+    """One prompt or several, in any of the forms above -> a list of at least one. Raises PromptError otherwise."""
+    if isinstance(source, (str, Prompt)) or hasattr(source, "detach"):
+        items: list[PromptSource] = [source]  # type: ignore[list-item]
+    elif isinstance(source, Iterable) and not isinstance(source, (bytes, bytearray)):
+        items = list(source)
+    else:
+        raise PromptError(f"a prompt is a phrase, a prompt or a list of them, got a {type(source).__name__}")
+    prompts = [prompt for item in items for prompt in _each(item)]
+    if not prompts:
+        raise PromptError("no prompts given; say what to look for, such as 'a red cup'")
+    return prompts
+
+
+def _each(item: PromptSource) -> list[Prompt]:
+    if isinstance(item, Prompt):
+        return [item]
+    if isinstance(item, str):
+        return [TextPrompt(item)]
+    if hasattr(item, "detach"):
+        if item.dim() == 2:
+            return [EmbeddingPrompt(row, f"embedding {number}") for number, row in enumerate(item, start=1)]
+        return [EmbeddingPrompt(item)]
+    raise PromptError(f"a prompt is a phrase or a prompt, got a {type(item).__name__}; wrap a picture in ImagePrompt(…)")
+
+
+def _parts(prompt: Prompt) -> tuple[tuple[float, Prompt], ...]:
+    return prompt.parts if isinstance(prompt, MixedPrompt) else ((1.0, prompt),)
+
+
+def _check_box(box: BoxSource) -> None:
+    if len(box) != 4 or not all(math.isfinite(value) for value in box):
+        raise PromptError(f"box is {box!r}; expected four numbers x0, y0, x1, y1 in pixels")
+    x0, y0, x1, y1 = box
+    if x1 <= x0 or y1 <= y0:
+        raise PromptError(f"box {box!r} is empty; expected x0 < x1 and y0 < y1, in pixels from the top left")

@@ -1,0 +1,229 @@
+"""What one optimiser step sees and how it is scored. A batch is a pure function of (seed, stage, step).
+
+Shapes: B pictures · P text prompts a scene · X example pictures · Q = P + 2 conditions a scene · S side · E projected width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clipseg.data.pictograms import Pictogram
+from clipseg.data.scenes import Scene, SceneGenerator
+from clipseg.metrics import iou_per_mask
+from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
+from clipseg.processing.statistics import IMAGENET_MEAN, IMAGENET_STD
+from clipseg.processing.tokenization import CLIPTokenizer
+from clipseg.prompting.visual import DEFAULT_STYLE, STYLES, engineer
+from clipseg.training.config import Stage
+from clipseg.training.losses import dice_loss, mask_bce, soft_contrastive_loss
+
+Batch = dict[str, torch.Tensor]
+Losses = dict[str, torch.Tensor]
+
+TEMPLATES = ("a {}", "the {}", "a photo of a {}.", "a picture of the {}", "an image of a {}.")
+PLAIN_SHARE = 0.5  # of phrases stand alone, without a template
+NAME_SHARE = 0.5  # of phrases are the name proper where there are synonyms
+MIXED_SHARE = 0.25  # of example prompts are mixed with their text
+SHOWN_SHARE = 0.9  # of examples show a kind that is in their scenes
+LOGIT_SCALE_LIMIT = math.log(100)  # CLIP, Radford et al. 2021, section 2.5
+
+
+class Task(Protocol):
+    """A way to train: batches by step, and the loss of a model on one. "loss" is what is minimised."""
+
+    def batch(self, step: int) -> Batch:
+        """-> the tensors of a step."""
+
+    def losses(self, model: CLIPSegForImageSegmentation, batch: Batch) -> Losses:
+        """-> scalars by name."""
+
+    def scores(self, model: CLIPSegForImageSegmentation, batch: Batch) -> dict[str, list[float]]:
+        """-> per-sample scores by name, for validation."""
+
+
+class Phrases:
+    """Names, synonyms and templates -> token ids."""
+
+    def __init__(self, kinds: Sequence[Pictogram], tokenizer: CLIPTokenizer) -> None:
+        self.kinds = kinds
+        self.tokenizer = tokenizer
+
+    def draw(self, rng: np.random.Generator, kind: int) -> str:
+        """A kind -> one of the phrases that mean it."""
+        named = self.kinds[kind]
+        name = named.name
+        if named.synonyms and rng.random() >= NAME_SHARE:
+            name = named.synonyms[rng.integers(len(named.synonyms))]
+        return name if rng.random() < PLAIN_SHARE else TEMPLATES[rng.integers(len(TEMPLATES))].format(name)
+
+    def tokens(self, phrases: Sequence[str], prefix: str) -> Batch:
+        """Phrases -> ids and attention mask (n, S), under names with a prefix."""
+        encoded = self.tokenizer(list(phrases), padding=True, return_tensors="pt")
+        return {f"{prefix}_ids": encoded["input_ids"], f"{prefix}_keep": encoded["attention_mask"]}
+
+
+class ContrastiveTask:
+    """Single objects and their names, matched as CLIP does; every kind at most once a step."""
+
+    def __init__(self, stage: Stage, generator: SceneGenerator, tokenizer: CLIPTokenizer, seed: Sequence[int]) -> None:
+        self.stage, self.generator, self.seed = stage, generator, tuple(seed)
+        self.phrases = Phrases(generator.pictograms, tokenizer)
+
+    def batch(self, step: int) -> Batch:
+        """-> `pixels` (B, 3, S, S), `text_ids` and `text_keep` (B, tokens); row i of both is one kind."""
+        rng = np.random.default_rng([*self.seed, step])
+        kinds = rng.permutation(len(self.generator.pictograms))[: self.stage.batch]
+        pictures = [self.generator.single([*self.seed, step, 1 + n], int(k), self.stage.size) for n, k in enumerate(kinds)]
+        phrases = [self.phrases.draw(rng, int(kind)) for kind in kinds]
+        return {"pixels": normalised(np.stack(pictures)), **self.phrases.tokens(phrases, "text")}
+
+    def losses(self, model: CLIPSegForImageSegmentation, batch: Batch) -> Losses:
+        """-> CLIP's loss and the share of pictures whose own text is the most similar one."""
+        similarities = self._similarities(model, batch)
+        same = torch.eye(len(similarities), dtype=torch.bool)
+        top1 = (similarities.argmax(1) == torch.arange(len(similarities))).float().mean()
+        return {"loss": soft_contrastive_loss(similarities, same), "top1": top1}
+
+    def scores(self, model: CLIPSegForImageSegmentation, batch: Batch) -> dict[str, list[float]]:
+        """-> for each picture whether its own text is the most similar one."""
+        similarities = self._similarities(model, batch)
+        return {"top1": (similarities.argmax(1) == torch.arange(len(similarities))).float().tolist()}
+
+    def _similarities(self, model: CLIPSegForImageSegmentation, batch: Batch) -> torch.Tensor:
+        images = model.clip.get_image_features(batch["pixels"])
+        texts = model.clip.get_text_features(batch["text_ids"], batch["text_keep"])
+        return scaled_similarities(model, images, texts)
+
+
+class SegmentationTask:
+    """Scenes under text prompts and example pictures, present and absent ones.
+
+    Scenes i and i + X share the kind that example i shows, so an example costs one pass and prompts two scenes; each
+    scene also gets the next example, which it mostly does not hold.
+    """
+
+    def __init__(self, stage: Stage, generator: SceneGenerator, tokenizer: CLIPTokenizer, seed: Sequence[int]) -> None:
+        self.stage, self.generator, self.seed = stage, generator, tuple(seed)
+        self.phrases = Phrases(generator.pictograms, tokenizer)
+
+    def batch(self, step: int) -> Batch:
+        """-> `pixels` (B, 3, S, S), `targets` (B, Q, S, S) bool, token ids of texts (B·P) and examples (X), the rest."""
+        stage, rng = self.stage, np.random.default_rng([*self.seed, step])
+        shown = [int(kind) for kind in rng.integers(len(self.generator.pictograms), size=stage.examples)]
+        scenes = []
+        for slot in range(stage.batch):
+            wanted = shown[slot % stage.examples] if shown and rng.random() < SHOWN_SHARE else None
+            scenes.append(self.generator.scene([*self.seed, step, 1 + slot], must_contain=wanted))
+        kinds = np.stack([self._prompted(rng, scene) for scene in scenes])  # (B, P)
+        batch = {
+            "pixels": normalised(np.stack([scene.picture for scene in scenes])),
+            "kinds": torch.from_numpy(kinds).flatten(),
+            **self.phrases.tokens([self.phrases.draw(rng, int(kind)) for kind in kinds.flatten()], "text"),
+        }
+        if shown:
+            places = np.arange(stage.batch)[:, None] + np.arange(2)  # (B, 2): own example, the next one
+            places %= stage.examples
+            kinds = np.concatenate([kinds, np.array(shown)[places]], axis=1)
+            mixed = rng.random(places.shape) * (rng.random(places.shape) < MIXED_SHARE)
+            batch |= {
+                "examples": self._examples(rng, step, shown),
+                "example_places": torch.from_numpy(places),
+                "example_kinds": torch.tensor(shown),
+                "text_share": torch.from_numpy(mixed).float(),
+                **self.phrases.tokens([self.phrases.draw(rng, kind) for kind in shown], "example"),
+            }
+        masks = [[_mask_of(scene, int(kind)) for kind in row] for scene, row in zip(scenes, kinds, strict=True)]
+        batch["targets"] = torch.from_numpy(np.array(masks))
+        return batch
+
+    def _prompted(self, rng: np.random.Generator, scene: Scene) -> NDArray[np.int64]:
+        """A scene -> the kinds (P,) its texts name: those present, at most P - absent of them, then absent ones."""
+        present = rng.permutation(scene.kinds)[: self.stage.prompts - self.stage.absent]
+        others = np.setdiff1d(np.arange(len(self.generator.pictograms)), scene.kinds)
+        absent = rng.permutation(others)[: self.stage.prompts - len(present)]
+        return np.concatenate([present, absent]).astype(np.int64)
+
+    def _examples(self, rng: np.random.Generator, step: int, kinds: Sequence[int]) -> torch.Tensor:
+        """Kinds (X,) -> example pictures (X, 3, s, s), all of one drawn side s."""
+        size = int(rng.choice(self.stage.example_sizes))
+        examples = []
+        for number, kind in enumerate(kinds):
+            seed = [*self.seed, step, 1 + self.stage.batch + number]
+            if rng.random() < self.stage.plain_examples:
+                examples.append(normalised(self.generator.single(seed, kind, size)[None])[0])
+            else:
+                scene = self.generator.scene(seed, must_contain=kind)
+                pixels, mask = normalised(scene.picture[None])[0], torch.from_numpy(_mask_of(scene, kind))
+                examples.append(engineer(pixels, mask, STYLES[DEFAULT_STYLE], (size, size)))
+        return torch.stack(examples)
+
+    def losses(self, model: CLIPSegForImageSegmentation, batch: Batch) -> Losses:
+        """-> cross-entropy and Dice of the masks, matching of examples and texts, and their weighted sum."""
+        logits, examples, texts = self._forward(model, batch)
+        targets = batch["targets"].float()
+        losses = {"bce": mask_bce(logits, targets), "dice": dice_loss(logits, targets)}
+        losses["loss"] = losses["bce"] + self.stage.dice * losses["dice"]
+        if examples is not None and self.stage.contrastive:
+            kinds = torch.cat([batch["kinds"], batch["example_kinds"]])
+            same = batch["example_kinds"][:, None] == kinds
+            losses["matching"] = soft_contrastive_loss(scaled_similarities(model, examples, texts), same)
+            losses["loss"] = losses["loss"] + self.stage.contrastive * losses["matching"]
+        return losses
+
+    def scores(self, model: CLIPSegForImageSegmentation, batch: Batch) -> dict[str, list[float]]:
+        """-> IoU at threshold 0.5 of every mask that is not empty, by kind of prompt."""
+        logits, _, _ = self._forward(model, batch)
+        targets = batch["targets"]
+        ious, present = iou_per_mask(logits > 0, targets), targets.any(-1).any(-1)
+        texts = self.stage.prompts
+        return {
+            "iou_text": ious[:, :texts][present[:, :texts]].tolist(),
+            "iou_example": ious[:, texts:][present[:, texts:]].tolist(),
+        }
+
+    def _forward(
+        self, model: CLIPSegForImageSegmentation, batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """-> float32 logits (B, Q, S, S), example embeddings (X, E) or None, text embeddings (B·P + X, E)."""
+        texts = model.clip.get_text_features(batch["text_ids"], batch["text_keep"])
+        conditions = texts.unflatten(0, (self.stage.batch, self.stage.prompts))
+        examples = None
+        if "examples" in batch:
+            examples = model.clip.get_image_features(batch["examples"])
+            named = model.clip.get_text_features(batch["example_ids"], batch["example_keep"])
+            share, places = batch["text_share"][..., None], batch["example_places"]
+            mixed = share * named[places] + (1 - share) * examples[places]  # (B, 2, E)
+            conditions = torch.cat([conditions, mixed.to(conditions.dtype)], dim=1)
+            texts = torch.cat([texts, named])
+        logits = model.decode(model.encode_images(batch["pixels"]), conditions)
+        return logits.float(), examples, texts
+
+
+TASKS = {"contrastive": ContrastiveTask, "segmentation": SegmentationTask}
+
+
+def normalised(pictures: NDArray[np.uint8]) -> torch.Tensor:
+    """Pictures (B, S, S, 3) -> pixels (B, 3, S, S) with ImageNet's statistics, as CLIPSeg takes them."""
+    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    return ((torch.from_numpy(pictures) / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()
+
+
+def scaled_similarities(
+    model: CLIPSegForImageSegmentation, images: torch.Tensor, texts: torch.Tensor
+) -> torch.Tensor:
+    """Features (n_img, E) and (n_txt, E) -> cosines times the learned scale, at most 100, float32 (n_img, n_txt)."""
+    images, texts = (torch.nn.functional.normalize(features.float(), dim=-1) for features in (images, texts))
+    return images @ texts.t() * model.clip.logit_scale.clamp(max=LOGIT_SCALE_LIMIT).exp()
+
+
+def _mask_of(scene: Scene, kind: int) -> NDArray[Any]:
+    """-> the mask (S, S) of a kind in a scene, empty where it is not there."""
+    if kind in scene.kinds:
+        return scene.masks[scene.kinds.index(kind)]
+    return np.zeros(scene.picture.shape[:2], dtype=bool)

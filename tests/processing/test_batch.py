@@ -1,0 +1,34 @@
+import copy
+import pickle
+
+import pytest
+import torch
+
+from clipseg.processing.batch import BatchFeature
+
+
+def test_a_dict_with_attributes():
+    batch = BatchFeature(input_ids=[1, 2])
+    assert batch.input_ids == batch["input_ids"] == [1, 2]
+    assert isinstance(batch, dict)
+    assert dict(**batch) == {"input_ids": [1, 2]}
+    with pytest.raises(AttributeError, match="no 'pixel_values' in this batch, which holds input_ids"):
+        _ = batch.pixel_values
+    for twin in (copy.deepcopy(batch), pickle.loads(pickle.dumps(batch))):
+        assert twin == batch
+        assert isinstance(twin, BatchFeature)
+
+
+@pytest.mark.parametrize("arguments", [{"args": ("cpu", torch.float16)}, {"args": (torch.float16,)}])
+def test_only_floats_are_cast(arguments):
+    batch = BatchFeature(input_ids=torch.ones(2, dtype=torch.int64), pixel_values=torch.ones(2), names=["a"])
+    assert batch.to(*arguments["args"]) is batch
+    assert (batch.input_ids.dtype, batch.pixel_values.dtype) == (torch.int64, torch.float16)
+    assert batch.names == ["a"]
+    assert batch.to(dtype=torch.float32).pixel_values.dtype == torch.float32
+
+
+def test_tensors_move():
+    batch = BatchFeature(pixel_values=torch.ones(2)).to("meta")
+    assert batch.pixel_values.device.type == "meta"
+    assert BatchFeature(pixel_values=torch.ones(2)).to(device="meta").pixel_values.is_meta
