@@ -30,3 +30,16 @@ def hub_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubS
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         yield hub
+
+
+@pytest.fixture(scope="session")
+def installed_pictograms() -> None:
+    """Skips a test where the emoji font or the CLDR, packages of the operating system, are not installed."""
+    from clipseg.data.pictograms import pictograms, sprites
+    from clipseg.errors import MissingPackageError
+
+    try:
+        pictograms("🐱")
+        sprites("🐱")
+    except MissingPackageError as error:
+        pytest.skip(f"system package missing: {error}")

@@ -13,7 +13,10 @@ def iou_per_mask(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 
 def area_under_roc(positive: torch.Tensor, negative: torch.Tensor) -> float:
-    """Scores of present (n,) and of absent things (m,) -> the chance that a present one scores higher; ties count half."""
+    """Scores of present (n,) and of absent things (m,) -> the chance that a present one scores higher.
+
+    Ties count half; NaN where either kind is missing.
+    """
     if not len(positive) or not len(negative):
         return float("nan")
     order = negative.sort().values

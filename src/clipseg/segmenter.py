@@ -65,6 +65,8 @@ class Segmenter:
         """
         self.model = model.eval()
         self.processor = _processor_for(model, processor)
+        if self.processor.image_processor.do_center_crop:
+            raise UsageError("this image processor crops pictures, so masks would not fit them; set do_center_crop=False")
         self._conditioner = Conditioner(model, self.processor)
 
     @classmethod
@@ -104,20 +106,19 @@ class Segmenter:
     ) -> ImageFeatures | list[ImageFeatures]:
         """A picture -> its features; a list or tuple of pictures -> a list of features."""
         if isinstance(picture, (list, tuple)):
-            return list(self._encode_all(picture, PICTURE_BATCH))
-        return next(self._encode_all([picture], 1))
+            return list(self._features(picture, PICTURE_BATCH))
+        return next(self._features([picture], 1))
 
     def embed(self, prompts: PromptSource | Iterable[PromptSource]) -> torch.Tensor:
         """P prompts -> conditions (P, E) on the CPU, float32, not normalised; they can be prompts again."""
-        return self._embed(prompts).float().cpu()
+        conditions = self._conditioner.embed(as_prompts(prompts))
+        return conditions.clone().float().cpu()  # cloned out here it is no inference tensor: it may be trained
 
-    def segment(
-        self, picture: PictureSource | ImageFeatures, prompts: PromptSource | Iterable[PromptSource]
-    ) -> Masks:
+    def segment(self, picture: PictureSource | ImageFeatures, prompts: PromptSource | Iterable[PromptSource]) -> Masks:
         """A picture, or its features, under P prompts -> P masks. One prompt still makes a `Masks` of one."""
         asked = as_prompts(prompts)
-        features = picture if isinstance(picture, ImageFeatures) else self.encode(picture)
-        return self._masks(features, self._embed(asked), [prompt.label for prompt in asked])
+        features = next(self._features([picture], 1))
+        return self._masks(features, self._conditioner.embed(asked), [prompt.label for prompt in asked])
 
     def segment_many(
         self,
@@ -130,57 +131,61 @@ class Segmenter:
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}; expected at least 1")
         asked = as_prompts(prompts)
-        labels, conditions = [prompt.label for prompt in asked], self._embed(asked)
-        found: list[Masks] = []
-        waiting: list[PictureSource] = []
-        for picture in pictures:
-            if isinstance(picture, ImageFeatures):
-                found += (self._masks(item, conditions, labels) for item in self._encode_all(waiting, batch_size))
-                found.append(self._masks(picture, conditions, labels))
-                waiting = []
-                continue
-            waiting.append(picture)
-            if len(waiting) == batch_size:
-                found += (self._masks(item, conditions, labels) for item in self._encode_all(waiting, batch_size))
-                waiting = []
-        found += (self._masks(item, conditions, labels) for item in self._encode_all(waiting, batch_size))
-        return found
+        labels, conditions = [prompt.label for prompt in asked], self._conditioner.embed(asked)
+        return [self._masks(features, conditions, labels) for features in self._features(pictures, batch_size)]
 
-    @torch.inference_mode()
     def similarity(self, picture: PictureSource, prompts: PromptSource | Iterable[PromptSource]) -> torch.Tensor:
         """A picture and P prompts -> cosines (P,) between -1 and 1, as CLIP compares pictures and texts."""
-        conditions = self._embed(prompts)
+        conditions = self._conditioner.embed(as_prompts(prompts))
         pixels = self.processor.image_processor.pixel_values(to_rgb(picture)).to(self.model.device)
-        feature = self.model.clip.get_image_features(pixels)
-        return F.cosine_similarity(conditions.float(), feature.float()).cpu()
+        with torch.inference_mode():
+            feature = self.model.clip.get_image_features(pixels)
+        cosines = F.cosine_similarity(conditions.float(), feature.float())
+        return cosines.clamp(-1, 1).cpu()  # rounding may lead just beyond
 
     # ------------------------------------------------------------------------------------------------------------
 
-    @torch.inference_mode()
-    def _embed(self, prompts: PromptSource | Iterable[PromptSource]) -> torch.Tensor:
-        return self._conditioner.embed(as_prompts(prompts))
+    def _features(self, pictures: Iterable[PictureSource | ImageFeatures], batch_size: int) -> Iterator[ImageFeatures]:
+        """Features of pictures in order, as far as they are not features already.
+
+        Neighbours whose input has one size go through the model together, `batch_size` at a time.
+        """
+        waiting: list[tuple[Image.Image, torch.Tensor]] = []
+        for picture in pictures:
+            if isinstance(picture, ImageFeatures):
+                yield from self._encode_batch(waiting)
+                waiting = []
+                yield picture
+                continue
+            image = to_rgb(picture)
+            pixels = self.processor.image_processor.pixel_values(image)  # (1, 3, h, w)
+            if waiting and (len(waiting) == batch_size or waiting[0][1].shape != pixels.shape):
+                yield from self._encode_batch(waiting)
+                waiting = []
+            waiting.append((image, pixels))
+        yield from self._encode_batch(waiting)
 
     @torch.inference_mode()
-    def _encode_all(self, pictures: Sequence[PictureSource], batch_size: int) -> Iterator[ImageFeatures]:
-        """Features of pictures; neighbours whose input has one size go through the model together."""
-        images = [to_rgb(picture) for picture in pictures]
-        pixels = [self.processor.image_processor.pixel_values(image) for image in images]
-        start = 0
-        while start < len(images):
-            stop = start + 1
-            while stop < min(len(images), start + batch_size) and pixels[stop].shape == pixels[start].shape:
-                stop += 1
-            encoded = self.model.encode_images(torch.cat(pixels[start:stop]).to(self.model.device))
-            for place, image in enumerate(images[start:stop]):
-                own = tuple(tap[place : place + 1] for tap in encoded.reduced)
-                yield ImageFeatures(EncodedImages(own, encoded.grid), (image.height, image.width), image)
-            start = stop
+    def _encode_batch(self, batch: Sequence[tuple[Image.Image, torch.Tensor]]) -> list[ImageFeatures]:
+        if not batch:
+            return []
+        encoded = self.model.encode_images(torch.cat([pixels for _, pixels in batch]).to(self.model.device))
+        return [
+            ImageFeatures(
+                EncodedImages(tuple(tap[place : place + 1] for tap in encoded.reduced), encoded.grid),
+                (image.height, image.width),
+                image,
+            )
+            for place, (image, _) in enumerate(batch)
+        ]
 
-    @torch.inference_mode()
     def _masks(self, features: ImageFeatures, conditions: torch.Tensor, labels: Sequence[str]) -> Masks:
         self._check_features(features)
-        logits = [self.model.decode(features.encoded, chunk)[0].float().cpu() for chunk in conditions.split(PROMPT_CHUNK)]
-        return Masks(torch.cat(logits), tuple(labels), features.size_hw, features.picture)
+        with torch.inference_mode():
+            logits = torch.cat(
+                [self.model.decode(features.encoded, chunk)[0].float().cpu() for chunk in conditions.split(PROMPT_CHUNK)]
+            )
+        return Masks(logits, tuple(labels), features.size_hw, features.picture)
 
     def _check_features(self, features: ImageFeatures) -> None:
         taps, width = features.encoded.reduced, self.model.config.reduce_dim

@@ -184,7 +184,7 @@ def test_what_is_no_text(tiny, text):
 def test_other_misuse(tiny):
     with pytest.raises(PromptError, match="no valid Unicode"):
         tiny("\ud800")
-    with pytest.raises(PromptError, match="one for each"):
+    with pytest.raises(PromptError, match="give one for each"):
         tiny(["low", "er"], ["low"])
     with pytest.raises(PromptError, match="list of words"):
         tiny("low er", is_split_into_words=True)
@@ -383,6 +383,18 @@ def test_tokens_as_old_files_hold_them(trained, tmp_path):
     assert (tokenizer.model_max_length, tokenizer.eos_token, tokenizer.unk_token) == (77, END, END)
     assert tokenizer.init_kwargs == {"do_lower_case": True}
     assert tokenizer("a [new]").input_ids[-2] == 540
+
+
+def test_a_file_says_how_its_tokens_are_found(trained, tmp_path):
+    """Some released files have a start token that is found in any case."""
+    trained[0].save_pretrained(tmp_path)
+    content = json.loads((tmp_path / "tokenizer.json").read_text())
+    for token in content["added_tokens"]:
+        token["normalized"] = token["content"] == START
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    text = f"A {START.upper()} {END.upper()} cat"
+    ours, reference = (each.from_pretrained(tmp_path) for each in (CLIPTokenizer, transformers.CLIPTokenizer))
+    assert ours.encode(text) == reference.encode(text) != trained[0].encode(text)
 
 
 def test_no_limit_unless_a_file_names_one(tiny):

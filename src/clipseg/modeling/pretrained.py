@@ -31,8 +31,6 @@ class PreTrainedModel(nn.Module):
 
     config_class: ClassVar[type[Configuration]]
     main_input_name: ClassVar[str] = "pixel_values"
-    base_prefix: ClassVar[str] = ""
-    """The prefix under which this model holds the CLIP model, for files that hold that alone."""
     head_prefixes: ClassVar[tuple[str, ...]] = ()
     """Parts a file may lack entirely; they are then drawn anew, with a warning."""
     surplus_prefixes: ClassVar[tuple[str, ...]] = ()

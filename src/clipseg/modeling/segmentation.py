@@ -41,7 +41,6 @@ class CLIPSegForImageSegmentation(PreTrainedModel):
 
     config_class = CLIPSegConfig
     main_input_name = "pixel_values"
-    base_prefix = "clip."
     head_prefixes = ("decoder.",)
 
     def __init__(self, config: CLIPSegConfig) -> None:

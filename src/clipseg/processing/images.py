@@ -183,13 +183,13 @@ def _read(stream: IO[bytes], name: str, max_pixels: int | None) -> Image.Image:
                 continue
             tried.add(kind)
             reader, accepts = Image.OPEN[kind]
-            accepted = accepts is None or accepts(prefix)
-            if not accepted or isinstance(accepted, str):  # a string says why this Pillow cannot read the format
-                continue
-            stream.seek(0)
             with _one_line(name):
                 try:
-                    picture = reader(stream, name)
+                    accepted = accepts is None or accepts(prefix)
+                    if not accepted or isinstance(accepted, str):  # a string: why this Pillow cannot read the format
+                        continue
+                    stream.seek(0)
+                    picture = reader(stream, "")  # given a name, Pillow maps some files: pixels that change with them
                 except NOT_THIS_FORMAT:
                     continue
                 return _load(picture, name, max_pixels)

@@ -3,14 +3,13 @@
 Legend: B texts, N tokens per text (bos and eos included).
 """
 
-import codecs
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
-from tokenizers import Encoding, Tokenizer, decoders, models, processors
+from tokenizers import AddedToken, Encoding, Tokenizer, decoders, models, processors
 
 from clipseg.checkpoints.files import read_json, write_json
 from clipseg.checkpoints.hub import find_file
@@ -25,6 +24,7 @@ from clipseg.processing.lengths import (
     stacked,
     truncation_strategy,
 )
+from clipseg.processing.texts import Words, checked_texts, plain_ids
 from clipseg.processing.vocabulary import (
     END_OF_TEXT,
     END_OF_WORD,
@@ -33,9 +33,10 @@ from clipseg.processing.vocabulary import (
     Special,
     Vocabulary,
     added_token,
-    byte_alphabet,
+    checked_errors,
     load_vocabulary,
     merges_text,
+    spell,
     text_normalizer,
     word_splitter,
 )
@@ -43,7 +44,6 @@ from clipseg.processing.vocabulary import (
 if TYPE_CHECKING:
     import torch
 
-Words: TypeAlias = str | Sequence[str]  # a text, or its words where `is_split_into_words`
 Self = TypeVar("Self", bound="CLIPTokenizer")
 
 
@@ -58,11 +58,6 @@ class CLIPTokenizer:
     """
 
     model_input_names: ClassVar[list[str]] = ["input_ids", "attention_mask"]
-    vocab_files_names: ClassVar[dict[str, str]] = {
-        "vocab_file": "vocab.json",
-        "merges_file": "merges.txt",
-        "tokenizer_file": "tokenizer.json",
-    }
 
     def __init__(
         self,
@@ -92,7 +87,7 @@ class CLIPTokenizer:
         more = [added_token(token) for token in additional_special_tokens or ()]
         self.bos_token, self.eos_token, self.unk_token, self.pad_token = (token.content for token in specials)
         self.additional_special_tokens = [token.content for token in more]
-        self.errors = _checked_errors(errors)
+        self.errors = checked_errors(errors)
         self.model_max_length = UNLIMITED if model_max_length is None else model_max_length
         self.padding_side, self.truncation_side = checked_side(padding_side), checked_side(truncation_side)
         self.init_kwargs = kwargs
@@ -105,7 +100,11 @@ class CLIPTokenizer:
         self._tokenizer.normalizer = text_normalizer()
         self._tokenizer.pre_tokenizer = word_splitter()
         self._tokenizer.decoder = decoders.ByteLevel()
+        # The first word on a token counts: how a file says that it is to be found, before how it is named here.
+        tokens: dict[str, AddedToken] = {}
         for token in (*added, *specials, *more):
+            tokens.setdefault(token.content, token)
+        for token in tokens.values():
             (self._tokenizer.add_special_tokens if token.special else self._tokenizer.add_tokens)([token])
         self.bos_token_id, self.eos_token_id = self._id(self.bos_token), self._id(self.eos_token)
         self.unk_token_id, self.pad_token_id = self._id(self.unk_token), self._id(self.pad_token)
@@ -141,14 +140,12 @@ class CLIPTokenizer:
         stands for `model_max_length` if not given; given alone it asks for truncation.
         Raises PromptError for what is no text, and UsageError for options that contradict each other.
         """
-        firsts, single = _batch(text, is_split_into_words, "text")
+        firsts, single = checked_texts(text, is_split_into_words, "text")
         seconds: Sequence[Words | None] = [None] * len(firsts)
         if text_pair is not None:
-            seconds, _ = _batch(text_pair, is_split_into_words, "text_pair")
+            seconds, _ = checked_texts(text_pair, is_split_into_words, "text_pair")
             if len(seconds) != len(firsts):
-                raise PromptError(
-                    f"text_pair has {len(seconds)} texts but text has {len(firsts)}; one for each is needed"
-                )
+                raise PromptError(f"text_pair has {len(seconds)} texts, text has {len(firsts)}; give one for each")
         if truncation is None:
             truncation = max_length is not None and not padding
         strategy = truncation_strategy(truncation)
@@ -218,13 +215,14 @@ class CLIPTokenizer:
         self,
         token_ids: "int | Sequence[Any] | np.ndarray | torch.Tensor",
         skip_special_tokens: bool = False,
-        clean_up_tokenization_spaces: bool | None = None,  # noqa: ARG002 - documented; it never applied to byte pairs
+        clean_up_tokenization_spaces: bool | None = None,  # documented; it never applied to byte pairs
     ) -> Any:
         """N ids -> their text; rows of ids -> a list of texts. Words come one space apart: "didn't" as "didn 't"."""
-        ids = _plain(token_ids)
-        if isinstance(ids, list) and ids and isinstance(ids[0], list):
+        ids = plain_ids(token_ids)
+        ids = ids if isinstance(ids, list) else [ids]
+        if ids and isinstance(ids[0], list):
             return self.batch_decode(ids, skip_special_tokens)
-        tokens = self.convert_ids_to_tokens([ids] if isinstance(ids, int) else ids, skip_special_tokens)
+        tokens = self.convert_ids_to_tokens(ids, skip_special_tokens)
         return self.convert_tokens_to_string(tokens).replace(END_OF_WORD, " ").strip()
 
     def batch_decode(
@@ -238,7 +236,7 @@ class CLIPTokenizer:
 
     def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
         """Symbols -> the text their bytes spell, with each `</w>` still in it."""
-        return b"".join(_spell(token) for token in tokens).decode("utf-8", self.errors)
+        return b"".join(spell(token) for token in tokens).decode("utf-8", self.errors)
 
     def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> Any:
         """A symbol -> its id, symbols -> their ids; the id of the unknown token for what the vocabulary lacks."""
@@ -251,7 +249,7 @@ class CLIPTokenizer:
         self, ids: "int | Sequence[int] | torch.Tensor", skip_special_tokens: bool = False
     ) -> Any:
         """An id -> its symbol, ids -> their symbols. Raises PromptError for an id outside the vocabulary."""
-        plain = _plain(ids)
+        plain = plain_ids(ids)
         if isinstance(plain, list):
             special = self.all_special_ids if skip_special_tokens else ()
             return [self.convert_ids_to_tokens(i) for i in plain if i not in special]
@@ -400,38 +398,3 @@ class CLIPTokenizerFast(CLIPTokenizer):
 
 # Keys of a tokenizer_config.json that name files of the machine on which it was written.
 _OF_THE_SAVER = ("vocab_file", "merges_file", "tokenizer_file", "special_tokens_map_file", "name_or_path")
-_BYTE_OF = {char: byte for byte, char in enumerate(byte_alphabet())}
-
-
-def _spell(token: str) -> bytes:
-    """A symbol -> the bytes it spells; an added token outside the byte alphabet is text."""
-    return bytes(_BYTE_OF[c] for c in token) if all(c in _BYTE_OF for c in token) else token.encode()
-
-
-def _batch(text: Any, split: bool, name: str) -> tuple[Sequence[Words], bool]:
-    """What a caller gives as text -> texts, and whether it was only one. Raises PromptError for what is no text."""
-    single = _is_words(text) if split else isinstance(text, str)
-    texts = [text] if single else text
-    if not isinstance(texts, (list, tuple)) or not all(_is_words(t) if split else isinstance(t, str) for t in texts):
-        expected = "a list of words or a list of those" if split else "a string or a list of strings"
-        raise PromptError(f"{name} must be {expected}, got {text!r:.80}")
-    return texts, single
-
-
-def _is_words(text: Any) -> bool:
-    return isinstance(text, (list, tuple)) and all(isinstance(word, str) for word in text) and bool(text)
-
-
-def _checked_errors(errors: str) -> str:
-    try:
-        codecs.lookup_error(errors)
-    except LookupError as error:
-        raise UsageError(f"errors is a name that bytes.decode knows, such as 'replace', got {errors!r}") from error
-    return errors
-
-
-def _plain(ids: Any) -> Any:
-    """An id, ids or rows of ids, as any sequence, array or tensor -> Python ints in lists."""
-    if hasattr(ids, "tolist"):
-        return ids.tolist()
-    return [_plain(i) for i in ids] if isinstance(ids, (list, tuple)) else int(ids)

@@ -4,6 +4,7 @@ A symbol is a string over the 256 characters of the byte alphabet; the last symb
 vocabulary lists the 256 bytes, the same 256 ending a word, one symbol per merge, and the two special tokens.
 """
 
+import codecs
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -41,6 +42,26 @@ def byte_alphabet() -> tuple[str, ...]:
     printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
     hidden = iter(range(256, 512))
     return tuple(chr(byte) if byte in printable else chr(next(hidden)) for byte in range(256))
+
+
+@cache
+def _byte_of() -> dict[str, int]:
+    return {char: byte for byte, char in enumerate(byte_alphabet())}
+
+
+def spell(token: str) -> bytes:
+    """A symbol -> the bytes it spells, `</w>` as it stands; an added token outside the byte alphabet is text."""
+    byte_of = _byte_of()
+    return bytes(byte_of[char] for char in token) if all(char in byte_of for char in token) else token.encode()
+
+
+def checked_errors(errors: str) -> str:
+    """How to treat bytes that are no UTF-8, by a name that `bytes.decode` knows -> itself. Raises UsageError."""
+    try:
+        codecs.lookup_error(errors)
+    except LookupError as error:
+        raise UsageError(f"errors is a name that bytes.decode knows, such as 'replace', got {errors!r}") from error
+    return errors
 
 
 def text_normalizer() -> normalizers.Normalizer:

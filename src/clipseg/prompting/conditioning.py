@@ -5,12 +5,16 @@ Shapes: P prompts · E condition width · H, W example picture · h, w the model
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby, islice
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from clipseg.errors import PromptError
@@ -19,7 +23,7 @@ from clipseg.processing.image_processors import ImageProcessor
 from clipseg.processing.images import to_mask, to_rgb
 from clipseg.processing.processors import CLIPSegProcessor
 from clipseg.processing.tokenization import CLIPTokenizer
-from clipseg.prompting.prompts import EmbeddingPrompt, ImagePrompt, MixedPrompt, Prompt, TextPrompt
+from clipseg.prompting.prompts import BoxSource, EmbeddingPrompt, ImagePrompt, MixedPrompt, Prompt, TextPrompt
 from clipseg.prompting.visual import engineer, style_named
 
 REMEMBERED_TEXTS = 10_000  # phrases; 2 kB each at E = 512
@@ -28,14 +32,22 @@ IMAGE_BATCH = 8
 
 
 class Conditioner:
-    """Turns prompts into vectors with one model and its processor; remembers phrases as long as the weights stay."""
+    """Turns prompts into vectors with one model and its processor; remembers phrases as long as the weights stay.
+
+    Threads may share it. A copy, pickled or deep, starts with nothing remembered.
+    """
 
     def __init__(self, model: CLIPSegForImageSegmentation, processor: CLIPSegProcessor | ImageProcessorOnly) -> None:
         self.model = model
         self.processor = processor
         self._texts: OrderedDict[str, torch.Tensor] = OrderedDict()
-        self._weights: tuple[tuple[int, int], ...] | None = None
+        self._weights: list[tuple[Any, ...]] | None = None
+        self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Conditioner, (self.model, self.processor)
+
+    @torch.inference_mode()
     def embed(self, prompts: Sequence[Prompt]) -> torch.Tensor:
         """P prompts -> conditions (P, E), not normalised, on the model's device and of its type.
 
@@ -73,17 +85,19 @@ class Conditioner:
     def _embed_texts(self, texts: Sequence[str]) -> list[torch.Tensor]:
         if not texts:
             return []
-        self._forget_if_changed()
-        missing = list(dict.fromkeys(text for text in texts if text not in self._texts))
-        found = {text: self._texts[text] for text in texts if text in self._texts}
-        for start in range(0, len(missing), TEXT_BATCH):
-            batch = missing[start : start + TEXT_BATCH]
-            found.update(zip(batch, self._encode_texts(batch), strict=True))
-        for text, vector in found.items():
-            self._texts[text] = vector
-            self._texts.move_to_end(text)
-        while len(self._texts) > REMEMBERED_TEXTS:
-            self._texts.popitem(last=False)
+        with self._lock:  # also while encoding: threads that ask for one phrase encode it once
+            self._forget_if_changed()
+            found = {text: self._texts[text] for text in texts if text in self._texts}
+            missing = list(dict.fromkeys(text for text in texts if text not in found))
+            for start in range(0, len(missing), TEXT_BATCH):
+                batch = missing[start : start + TEXT_BATCH]
+                # Cloned, or each would keep the whole batch alive.
+                found.update((text, row.clone()) for text, row in zip(batch, self._encode_texts(batch), strict=True))
+            for text, vector in found.items():
+                self._texts[text] = vector
+                self._texts.move_to_end(text)
+            while len(self._texts) > REMEMBERED_TEXTS:
+                self._texts.popitem(last=False)
         return [found[text] for text in texts]
 
     def _encode_texts(self, texts: list[str]) -> torch.Tensor:
@@ -95,7 +109,8 @@ class Conditioner:
             for text, kept in zip(texts, keep, strict=True):
                 if sum(kept) > longest:
                     warnings.warn(
-                        f"prompt {text[:60]!r}… has {sum(kept)} tokens and the model reads {longest}; the rest is cut off",
+                        f"prompt {text[:60]!r}… has {sum(kept)} tokens and the model reads {longest}; "
+                        "the rest is cut off",
                         stacklevel=5,
                     )
             encoded = tokenizer(texts, padding=True, truncation=True, max_length=longest)
@@ -115,22 +130,22 @@ class Conditioner:
         return tokenizer
 
     def _forget_if_changed(self) -> None:
-        """Drop what is remembered when a weight of the text tower has been replaced or written to."""
+        """Drop what is remembered when a weight of the text tower has been written to, moved or replaced."""
         parts = (self.model.clip.text_model, self.model.clip.text_projection)
         parameters = [parameter for part in parts for parameter in part.parameters()]
-        weights = tuple((id(p), 0 if p.is_inference() else p._version) for p in parameters)
-        if weights != self._weights:
+        untold = any(p.is_inference() for p in parameters)  # such a tensor does not count how often it is written to
+        weights = None if untold else [(id(p), p.data_ptr(), p._version, p.dtype, p.device) for p in parameters]
+        if weights is None or weights != self._weights:
             self._texts.clear()
             self._weights = weights
 
     # -- pictures ------------------------------------------------------------------------------------------------
 
     def _embed_images(self, prompts: Sequence[ImagePrompt]) -> Iterator[torch.Tensor]:
-        for start in range(0, len(prompts), IMAGE_BATCH):
-            pixels = torch.stack([self.prompt_pixels(prompt) for prompt in prompts[start : start + IMAGE_BATCH]])
-            yield from self.model.get_conditional_embeddings(
-                len(pixels), conditional_pixel_values=pixels.to(self.model.device)
-            )
+        for _, alike in groupby(map(self.prompt_pixels, prompts), key=lambda pixels: pixels.shape):
+            while batch := list(islice(alike, IMAGE_BATCH)):
+                pixels = torch.stack(batch).to(self.model.device)
+                yield from self.model.get_conditional_embeddings(len(batch), conditional_pixel_values=pixels)
 
     def prompt_pixels(self, prompt: ImagePrompt) -> torch.Tensor:
         """An example -> the pixels (3, h, w) that the vision tower gets: what the model sees of it."""
@@ -164,21 +179,23 @@ def _leaves(prompt: Prompt) -> Iterator[Prompt]:
         yield prompt
 
 
-def _box_mask(box_xyxy: Iterable[float], size_hw: tuple[int, int]) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+def _box_mask(box_xyxy: BoxSource, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """A box -> its pixels, edges rounded to the nearest; however thin it is, at least one."""
+    height, width = size_hw
     x0, y0, x1, y1 = (round(value) for value in box_xyxy)
-    if x0 < 0 or y0 < 0 or x1 > size_hw[1] or y1 > size_hw[0]:
+    if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
         raise PromptError(
-            f"box ({x0}, {y0}, {x1}, {y1}) reaches beyond its picture of {size_hw[1]}x{size_hw[0]} pixels (width x height)"
+            f"box {box_xyxy} reaches beyond its picture, which is {width} pixels wide and {height} high; "
+            "give x0, y0, x1, y1 inside it"
         )
+    x0, y0 = min(x0, width - 1), min(y0, height - 1)
     mask = np.zeros(size_hw, dtype=bool)
-    mask[y0:y1, x0:x1] = True
+    mask[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)] = True
     return mask
 
 
-def _resized_mask(
-    mask: np.ndarray[tuple[int, int], np.dtype[np.bool_]], size_hw: tuple[int, int]
-) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
-    """A mask at the model's input size; a thing too small to hit a pixel's centre keeps at least one pixel."""
-    image = Image.fromarray(mask.astype(np.uint8) * 255)
-    small = np.asarray(image.resize((size_hw[1], size_hw[0]), Image.Resampling.BOX))
-    return np.asarray(small >= min(128, int(small.max())))
+def _resized_mask(mask: NDArray[np.bool_], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """A mask at the model's input size: what it covers half of, or most of where it covers half of no pixel."""
+    image = Image.fromarray(mask.astype(np.float32))  # in bytes the share of one pixel among many would round to 0
+    covered = np.asarray(image.resize((size_hw[1], size_hw[0]), Image.Resampling.BOX))
+    return np.asarray(covered >= min(0.5, covered.max()))

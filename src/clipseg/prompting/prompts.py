@@ -11,15 +11,15 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, Union
+from typing import TypeAlias
+
+import torch
 
 from clipseg.errors import PromptError
 from clipseg.processing.images import PictureSource
 from clipseg.prompting.visual import DEFAULT_STYLE, style_named
-
-if TYPE_CHECKING:
-    import torch
 
 BoxSource: TypeAlias = tuple[float, float, float, float]
 
@@ -30,7 +30,9 @@ class Prompt:
     label: str
 
     def __mul__(self, weight: float) -> MixedPrompt:
-        return MixedPrompt(((float(weight), self),))
+        if not isinstance(weight, Real):
+            return NotImplemented
+        return MixedPrompt(tuple((float(weight) * own, part) for own, part in _parts(self)))
 
     __rmul__ = __mul__
 
@@ -82,11 +84,11 @@ class ImagePrompt(Prompt):
         if self.mask is not None and self.box is not None:
             raise PromptError("an image prompt has both a mask and a box; give one of them")
         if self.box is not None:
-            _check_box(self.box)
+            object.__setattr__(self, "box", _checked_box(self.box))
         style_named(self.style)
         if not self.label:
             named = isinstance(self.picture, (str, os.PathLike))
-            object.__setattr__(self, "label", Path(os.fspath(self.picture)).stem if named else "example")  # type: ignore[arg-type]
+            object.__setattr__(self, "label", Path(os.fsdecode(self.picture)).stem if named else "example")  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +99,11 @@ class EmbeddingPrompt(Prompt):
     label: str = "embedding"
 
     def __post_init__(self) -> None:
-        import torch
-
-        embedding = torch.as_tensor(self.embedding, dtype=torch.float32)
+        try:
+            embedding = torch.as_tensor(self.embedding, dtype=torch.float32)
+        except (TypeError, ValueError, RuntimeError):
+            kind = type(self.embedding).__name__
+            raise PromptError(f"an embedding prompt is one vector (E,) of numbers, got a {kind}") from None
         if embedding.dim() != 1 or not len(embedding):
             raise PromptError(f"an embedding prompt is one vector (E,), got shape {tuple(embedding.shape)}")
         if not bool(torch.isfinite(embedding).all()):
@@ -117,56 +121,56 @@ class MixedPrompt(Prompt):
     def __post_init__(self) -> None:
         if not self.parts:
             raise PromptError("a mixed prompt has no parts; add at least one")
-        for weight, _ in self.parts:
-            if not math.isfinite(weight):
-                raise PromptError(f"a prompt's weight is {weight}; expected a finite number")
+        for weight, part in self.parts:
+            if not isinstance(part, Prompt):
+                raise PromptError(f"a mixed prompt is made of prompts, got a {type(part).__name__}; wrap it in one")
+            if not isinstance(weight, Real) or not math.isfinite(weight):
+                raise PromptError(f"a prompt's weight is {weight!r}; expected a finite number")
         if not self.label:
             terms = (part.label if weight == 1 else f"{weight:g} {part.label}" for weight, part in self.parts)
             object.__setattr__(self, "label", " + ".join(terms))
 
-    def __mul__(self, weight: float) -> MixedPrompt:
-        return MixedPrompt(tuple((float(weight) * own, part) for own, part in self.parts))
 
-    __rmul__ = __mul__
-
-
-PromptSource: TypeAlias = Union[str, Prompt, "torch.Tensor"]
+PromptSource: TypeAlias = str | Prompt | torch.Tensor
 """A phrase, a prompt, or a ready condition (E,); a tensor (P, E) stands for P of them."""
 
 
 def as_prompts(source: PromptSource | Iterable[PromptSource]) -> list[Prompt]:
     """One prompt or several, in any of the forms above -> a list of at least one. Raises PromptError otherwise."""
-    if isinstance(source, (str, Prompt)) or hasattr(source, "detach"):
-        items: list[PromptSource] = [source]  # type: ignore[list-item]
-    elif isinstance(source, Iterable) and not isinstance(source, (bytes, bytearray)):
-        items = list(source)
-    else:
-        raise PromptError(f"a prompt is a phrase, a prompt or a list of them, got a {type(source).__name__}")
-    prompts = [prompt for item in items for prompt in _each(item)]
+    several = isinstance(source, Iterable) and not isinstance(source, (str, bytes, bytearray, torch.Tensor))
+    prompts = [prompt for item in (source if several else [source]) for prompt in _each(item)]
     if not prompts:
         raise PromptError("no prompts given; say what to look for, such as 'a red cup'")
     return prompts
 
 
-def _each(item: PromptSource) -> list[Prompt]:
+def _each(item: object) -> list[Prompt]:
     if isinstance(item, Prompt):
         return [item]
     if isinstance(item, str):
         return [TextPrompt(item)]
-    if hasattr(item, "detach"):
-        if item.dim() == 2:
-            return [EmbeddingPrompt(row, f"embedding {number}") for number, row in enumerate(item, start=1)]
+    if isinstance(item, torch.Tensor) and item.dim() == 1:
         return [EmbeddingPrompt(item)]
-    raise PromptError(f"a prompt is a phrase or a prompt, got a {type(item).__name__}; wrap a picture in ImagePrompt(…)")
+    if isinstance(item, torch.Tensor) and item.dim() == 2:
+        return [EmbeddingPrompt(row, f"embedding {number}") for number, row in enumerate(item, start=1)]
+    raise PromptError(
+        f"a prompt is a phrase or a prompt, got a {type(item).__name__}; "
+        "wrap a picture in ImagePrompt(…) and a vector in EmbeddingPrompt(…)"
+    )
 
 
 def _parts(prompt: Prompt) -> tuple[tuple[float, Prompt], ...]:
     return prompt.parts if isinstance(prompt, MixedPrompt) else ((1.0, prompt),)
 
 
-def _check_box(box: BoxSource) -> None:
-    if len(box) != 4 or not all(math.isfinite(value) for value in box):
-        raise PromptError(f"box is {box!r}; expected four numbers x0, y0, x1, y1 in pixels")
-    x0, y0, x1, y1 = box
+def _checked_box(box: Iterable[float]) -> BoxSource:
+    """Any four numbers that span an area -> the same as a plain tuple."""
+    try:
+        x0, y0, x1, y1 = map(float, box)
+    except (TypeError, ValueError):
+        raise PromptError(f"box is {box!r}; expected four numbers x0, y0, x1, y1 in pixels") from None
+    if not all(map(math.isfinite, (x0, y0, x1, y1))):
+        raise PromptError(f"box is {box!r}; expected finite numbers x0, y0, x1, y1 in pixels")
     if x1 <= x0 or y1 <= y0:
         raise PromptError(f"box {box!r} is empty; expected x0 < x1 and y0 < y1, in pixels from the top left")
+    return x0, y0, x1, y1

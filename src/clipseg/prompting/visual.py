@@ -2,7 +2,7 @@
 
     normalised picture, mask ──> blur the background ──> scale it towards the mean ──> crop around the mask ──> square
 
-All arithmetic is on normalised pixels, as in the paper's code: a zero there is the mean colour of the training pictures,
+All arithmetic is on normalised pixels, as in the paper's code: a zero there is the mean colour of ImageNet,
 not black, so a background scaled by 0.1 becomes flat grey and the padding of a crop is grey as well.
 
 Shapes: H, W picture · h, w prompt.
@@ -51,13 +51,14 @@ def style_named(name: str) -> VisualStyle:
     return STYLES[name]
 
 
-def engineer(
-    pixels: torch.Tensor, mask: torch.Tensor, style: VisualStyle, size_hw: tuple[int, int]
-) -> torch.Tensor:
+def engineer(pixels: torch.Tensor, mask: torch.Tensor, style: VisualStyle, size_hw: tuple[int, int]) -> torch.Tensor:
     """Normalised pixels (3, H, W), mask (H, W), true inside -> the prompt's pixels (3, h, w), (h, w) = `size_hw`.
 
-    An empty mask counts the whole picture as background and as box. Without a crop the picture is squashed.
+    An empty mask counts the whole picture as background and as box. Without a crop the picture is squashed. Raises
+    PromptError for a mask of another size than the pixels.
     """
+    if mask.shape != pixels.shape[1:]:
+        raise PromptError(f"mask has shape {tuple(mask.shape)} but its pixels {tuple(pixels.shape)}; resize the mask")
     inside = mask.bool()
     out = pixels
     if style.blur > 0:

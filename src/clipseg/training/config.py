@@ -67,7 +67,7 @@ class Stage:
         absent              how many of these, at least, name a kind that is not in the scene
         example_sizes       sides of the example pictures; a step draws one of them
         examples            example pictures a step; each prompts its own scene and a neighbour's
-        plain_examples      share of examples shown whole, one object on a background, rather than engineered from a mask
+        plain_examples      share of examples shown whole, one object on a background; the others have a mask
         dice, contrastive   weights of the Dice loss and of picture-text matching beside the cross-entropy
         validate_every      steps between validations; 0: only at the end
     """
@@ -159,9 +159,7 @@ def build(record: type[RecordType], values: Mapping[str, Any], where: str) -> Re
     missing = [
         name
         for name, item in known.items()
-        if name not in values
-        and item.default is dataclasses.MISSING
-        and item.default_factory is dataclasses.MISSING
+        if name not in values and item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
     ]
     if missing:
         raise ConfigurationError(f"{where}: missing {', '.join(missing)}")
@@ -185,7 +183,9 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
         if len(kinds) != len(value):
             raise ConfigurationError(f"{where} has {len(value)} items; expected {len(kinds)}")
-        return tuple(_value(kind, item, f"{where}[{place}]") for place, (kind, item) in enumerate(zip(kinds, value, strict=True)))
+        return tuple(
+            _value(kind, item, f"{where}[{place}]") for place, (kind, item) in enumerate(zip(kinds, value, strict=True))
+        )
     if origin in (types.UnionType, typing.Union):
         return None if value is None else _value(arguments[0], value, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):

@@ -100,14 +100,16 @@ class Run:
             if not torch.isfinite(losses["loss"]):
                 raise TrainingError(f"the loss is {losses['loss'].item()} at step {step} of stage {number}; lower lr")
             optimizer.zero_grad(set_to_none=True)
-            losses["loss"].backward()  # type: ignore[no-untyped-call]
+            losses["loss"].backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), stage.clip)
             optimizer.step()
             done = step + 1
             if done % LOG_EVERY == 0:
                 seconds, clock = (time.monotonic() - clock) / LOG_EVERY, time.monotonic()
                 values = {name: round(loss.item(), 5) for name, loss in losses.items()}
-                self.write_log({"stage": number, "step": done, "lr": round(lr, 7), "seconds": round(seconds, 3), **values})
+                self.write_log(
+                    {"stage": number, "step": done, "lr": round(lr, 7), "seconds": round(seconds, 3), **values}
+                )
             if done == stage.steps or (stage.validate_every and done % stage.validate_every == 0):
                 self.write_log({"stage": number, "step": done, "validation": self.validate(number)})
                 clock = time.monotonic()

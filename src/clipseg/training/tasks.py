@@ -1,13 +1,13 @@
 """What one optimiser step sees and how it is scored. A batch is a pure function of (seed, stage, step).
 
-Shapes: B pictures · P text prompts a scene · X example pictures · Q = P + 2 conditions a scene · S side · E projected width.
+Shapes: B pictures · P text prompts a scene · X examples · Q = P + 2 conditions a scene · S side · E projected width.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -79,7 +79,9 @@ class ContrastiveTask:
         """-> `pixels` (B, 3, S, S), `text_ids` and `text_keep` (B, tokens); row i of both is one kind."""
         rng = np.random.default_rng([*self.seed, step])
         kinds = rng.permutation(len(self.generator.pictograms))[: self.stage.batch]
-        pictures = [self.generator.single([*self.seed, step, 1 + n], int(k), self.stage.size) for n, k in enumerate(kinds)]
+        pictures = [
+            self.generator.single([*self.seed, step, 1 + n], int(k), self.stage.size) for n, k in enumerate(kinds)
+        ]
         phrases = [self.phrases.draw(rng, int(kind)) for kind in kinds]
         return {"pixels": normalised(np.stack(pictures)), **self.phrases.tokens(phrases, "text")}
 
@@ -113,7 +115,7 @@ class SegmentationTask:
         self.phrases = Phrases(generator.pictograms, tokenizer)
 
     def batch(self, step: int) -> Batch:
-        """-> `pixels` (B, 3, S, S), `targets` (B, Q, S, S) bool, token ids of texts (B·P) and examples (X), the rest."""
+        """-> `pixels` (B, 3, S, S), `targets` (B, Q, S, S) bool, token ids of B·P texts and X examples, …"""
         stage, rng = self.stage, np.random.default_rng([*self.seed, step])
         shown = [int(kind) for kind in rng.integers(len(self.generator.pictograms), size=stage.examples)]
         scenes = []
@@ -205,7 +207,7 @@ class SegmentationTask:
         return logits.float(), examples, texts
 
 
-TASKS = {"contrastive": ContrastiveTask, "segmentation": SegmentationTask}
+TASKS: dict[str, type[ContrastiveTask] | type[SegmentationTask]] = {"contrastive": ContrastiveTask, "segmentation": SegmentationTask}
 
 
 def normalised(pictures: NDArray[np.uint8]) -> torch.Tensor:
@@ -214,16 +216,14 @@ def normalised(pictures: NDArray[np.uint8]) -> torch.Tensor:
     return ((torch.from_numpy(pictures) / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()
 
 
-def scaled_similarities(
-    model: CLIPSegForImageSegmentation, images: torch.Tensor, texts: torch.Tensor
-) -> torch.Tensor:
+def scaled_similarities(model: CLIPSegForImageSegmentation, images: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
     """Features (n_img, E) and (n_txt, E) -> cosines times the learned scale, at most 100, float32 (n_img, n_txt)."""
     images, texts = (torch.nn.functional.normalize(features.float(), dim=-1) for features in (images, texts))
     return images @ texts.t() * model.clip.logit_scale.clamp(max=LOGIT_SCALE_LIMIT).exp()
 
 
-def _mask_of(scene: Scene, kind: int) -> NDArray[Any]:
+def _mask_of(scene: Scene, kind: int) -> NDArray[np.bool_]:
     """-> the mask (S, S) of a kind in a scene, empty where it is not there."""
     if kind in scene.kinds:
-        return scene.masks[scene.kinds.index(kind)]
+        return np.asarray(scene.masks[scene.kinds.index(kind)])
     return np.zeros(scene.picture.shape[:2], dtype=bool)

@@ -1,0 +1,178 @@
+"""The command `clipseg`: its group, and the one place where errors become a line on stderr and an exit code.
+
+Commands are loaded when they are called, and load torch when they begin to work, so that help is instant.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NoReturn
+
+import click
+
+from clipseg.cli import terminal
+from clipseg.errors import ClipsegError
+from clipseg.version import __version__
+
+# Name -> its module and command, and its line in the help.
+COMMANDS = {
+    "segment": ("clipseg.cli.segment", "segment", "Cut out of pictures what prompts name or show."),
+    "models": ("clipseg.cli.models", "models", "List the known models, or the names that one has learned."),
+    "convert": ("clipseg.cli.convert", "convert", "Turn original checkpoints into a model folder, and back."),
+    "train": ("clipseg.cli.train", "train", "Train a model from a recipe."),
+    "evaluate": ("clipseg.cli.evaluate", "evaluate", "Measure a model on synthetic scenes."),
+}
+
+UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)  # by the number of -v
+
+
+@dataclass
+class Session:
+    """What one call of the command has been told about itself."""
+
+    debug: bool = False
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by COMMANDS, and imports the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """-> names, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A name -> its command, imported now; None for another name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The rest of the command line -> the command and its own arguments."""
+        if args[0] not in COMMANDS:
+            _refuse_command(args[0], ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
+
+
+def _refuse_command(name: str, context: click.Context) -> NoReturn:
+    import difflib
+
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(COMMANDS)}"
+    raise click.UsageError(f"there is no command {name!r}; {hint}", context)
+
+
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 broken pipe, 2 usage, 3 picture, 4 prompt, 5 configuration, 6 model, 7 output, "
+    "8 data, 9 training, 10 missing package, 70 unexpected, 130 interrupted.",
+)
+@click.option("-v", "--verbose", count=True, help="Say more on stderr; -vv for everything.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__, message="clipseg %(version)s")
+@click.pass_context
+def cli(context: click.Context, verbose: int, debug: bool) -> None:
+    """Cut anything out of a picture by saying what it is or by showing an example of it."""
+    context.ensure_object(Session).debug = debug
+    logging.getLogger("clipseg").setLevel(LEVELS[min(verbose, len(LEVELS) - 1)])
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def run() -> NoReturn:
+    """The entry point: run the process's command line and end the process."""
+    # Of huggingface_hub, which reads them when a model is first looked up. Its telemetry asks the hub even where only
+    # files of this machine are wanted; its bars are for a terminal.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    sys.exit(execute(sys.argv[1:]))
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Arguments without the program's name -> the exit code; what went wrong is one line on stderr."""
+    session = Session()
+    with _warnings_shown(), _logging_shown():
+        try:
+            code = cli.main(list(arguments), prog_name="clipseg", standalone_mode=False, obj=session)
+        except click.Abort:  # what click makes of Ctrl-C, after a line break
+            terminal.say("interrupted; files already written are whole")
+            return INTERRUPTED
+        except click.ClickException as reason:
+            terminal.error(_usage(reason))
+            return reason.exit_code
+        except ClipsegError as reason:
+            _trace(session)
+            terminal.error(reason)
+            return reason.exit_code
+        except Exception as reason:
+            _trace(session)
+            hint = "please report it" if session.debug else "please report it with what `clipseg --debug …` shows"
+            terminal.error(f"unexpected {type(reason).__name__}: {reason}; this is a bug in clipseg, {hint}")
+            return UNEXPECTED
+    return code if isinstance(code, int) else 0
+
+
+def _usage(reason: click.ClickException) -> str:
+    """What click found wrong -> one sentence, and where to read on."""
+    context = getattr(reason, "ctx", None)
+    text = reason.format_message()
+    return text if context is None else f"{text.rstrip('.')}; see `{context.command_path} --help`"
+
+
+def _trace(session: Session) -> None:
+    if session.debug:
+        traceback.print_exc()
+
+
+@contextmanager
+def _warnings_shown() -> Iterator[None]:
+    """Show warnings as one line each. Those for developers stay hidden, unless -W or PYTHONWARNINGS decide."""
+    with warnings.catch_warnings():
+        if not sys.warnoptions:
+            warnings.simplefilter("default")
+            for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning):
+                warnings.simplefilter("ignore", category)
+        warnings.showwarning = lambda message, *_args, **_kwargs: terminal.warning(message)
+        yield
+
+
+@contextmanager
+def _logging_shown() -> Iterator[None]:
+    """Show the library's log on stderr."""
+    log, handler = logging.getLogger("clipseg"), _Said()
+    level = log.level
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+
+
+class _Said(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            terminal.say(self.format(record))
+        except Exception:  # as every handler of the standard library
+            self.handleError(record)
