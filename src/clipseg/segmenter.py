@@ -66,7 +66,7 @@ class Segmenter:
         self.model = model.eval()
         self.processor = _processor_for(model, processor)
         if self.processor.image_processor.do_center_crop:
-            raise UsageError("this image processor crops pictures, so masks would not fit them; set do_center_crop=False")
+            raise UsageError("the image processor crops pictures, so masks would not fit; set do_center_crop=False")
         self._conditioner = Conditioner(model, self.processor)
 
     @classmethod
@@ -182,10 +182,9 @@ class Segmenter:
     def _masks(self, features: ImageFeatures, conditions: torch.Tensor, labels: Sequence[str]) -> Masks:
         self._check_features(features)
         with torch.inference_mode():
-            logits = torch.cat(
-                [self.model.decode(features.encoded, chunk)[0].float().cpu() for chunk in conditions.split(PROMPT_CHUNK)]
-            )
-        return Masks(logits, tuple(labels), features.size_hw, features.picture)
+            chunks = conditions.split(PROMPT_CHUNK)
+            logits = [self.model.decode(features.encoded, chunk)[0].float().cpu() for chunk in chunks]
+        return Masks(torch.cat(logits), tuple(labels), features.size_hw, features.picture)
 
     def _check_features(self, features: ImageFeatures) -> None:
         taps, width = features.encoded.reduced, self.model.config.reduce_dim

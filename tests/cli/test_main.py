@@ -69,7 +69,7 @@ def test_help_of_each_command(name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["segmnt"], "did you mean segment?"),
+        (["segmnt"], "did you mean segment? see `clipseg --help`"),
         (["photo.jpg"], "there is no command 'photo.jpg'; known are segment, models"),
         (["segment"], "see `clipseg segment --help`"),
         (["segment", "x.png", "--treshold", "1"], "--threshold"),

@@ -136,8 +136,10 @@ def execute(arguments: Sequence[str]) -> int:
 def _usage(reason: click.ClickException) -> str:
     """What click found wrong -> one sentence, and where to read on."""
     context = getattr(reason, "ctx", None)
-    text = reason.format_message()
-    return text if context is None else f"{text.rstrip('.')}; see `{context.command_path} --help`"
+    text = reason.format_message().rstrip(".")
+    if context is None:
+        return text
+    return f"{text}{'' if text.endswith('?') else ';'} see `{context.command_path} --help`"
 
 
 def _trace(session: Session) -> None:

@@ -11,9 +11,8 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from numbers import Real
 from pathlib import Path
-from typing import TypeAlias
+from typing import SupportsFloat, TypeAlias
 
 import torch
 
@@ -30,7 +29,7 @@ class Prompt:
     label: str
 
     def __mul__(self, weight: float) -> MixedPrompt:
-        if not isinstance(weight, Real):
+        if not isinstance(weight, SupportsFloat):
             return NotImplemented
         return MixedPrompt(tuple((float(weight) * own, part) for own, part in _parts(self)))
 
@@ -124,7 +123,7 @@ class MixedPrompt(Prompt):
         for weight, part in self.parts:
             if not isinstance(part, Prompt):
                 raise PromptError(f"a mixed prompt is made of prompts, got a {type(part).__name__}; wrap it in one")
-            if not isinstance(weight, Real) or not math.isfinite(weight):
+            if not isinstance(weight, SupportsFloat) or not math.isfinite(weight):
                 raise PromptError(f"a prompt's weight is {weight!r}; expected a finite number")
         if not self.label:
             terms = (part.label if weight == 1 else f"{weight:g} {part.label}" for weight, part in self.parts)
@@ -138,7 +137,8 @@ PromptSource: TypeAlias = str | Prompt | torch.Tensor
 def as_prompts(source: PromptSource | Iterable[PromptSource]) -> list[Prompt]:
     """One prompt or several, in any of the forms above -> a list of at least one. Raises PromptError otherwise."""
     several = isinstance(source, Iterable) and not isinstance(source, (str, bytes, bytearray, torch.Tensor))
-    prompts = [prompt for item in (source if several else [source]) for prompt in _each(item)]
+    items: Iterable[object] = source if several else [source]  # type: ignore[assignment]  # mypy cannot follow `several`
+    prompts = [prompt for item in items for prompt in _each(item)]
     if not prompts:
         raise PromptError("no prompts given; say what to look for, such as 'a red cup'")
     return prompts
