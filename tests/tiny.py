@@ -18,9 +18,7 @@ WORDS, START, END = 60, 58, 59
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def config(
-    text: dict[str, Any] | None = None, vision: dict[str, Any] | None = None, **changes: Any
-) -> CLIPSegConfig:
+def config(text: dict[str, Any] | None = None, vision: dict[str, Any] | None = None, **changes: Any) -> CLIPSegConfig:
     """Two text layers, four vision layers of patches of 16 in a 4x4 grid, three decoder steps of width 8."""
     text_config = {
         "vocab_size": WORDS, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,

@@ -1,7 +1,7 @@
 """The reference implementation with our weights in it, answering in our output classes.
 
-Some of what recent transformers releases answer differs from the documented contract, so nothing of it is taken from
-their output objects except logits, embeddings and losses: hidden states, attentions and pooled states are heard by hooks.
+Some of what recent transformers releases answer differs from the documented contract, so nothing is taken from their
+output objects except logits, embeddings and losses: hidden states, attentions and pooled states are heard by hooks.
 """
 
 import warnings

@@ -113,8 +113,8 @@ class Configuration:
     def from_dict(cls: type[ConfigType], config_dict: Mapping[str, Any], **kwargs: Any) -> ConfigType:
         """A dictionary, with keyword overrides -> the configuration. A composite's part is picked out of its whole."""
         values = copy.deepcopy(dict(config_dict))
-        if cls.own_part is not None and isinstance(values.get(cls.own_part), Mapping):
-            values = dict(values[cls.own_part])
+        if cls.own_part is not None and not values.keys().isdisjoint((cls.own_part, f"{cls.own_part}_dict")):
+            values = _merged(values.get(cls.own_part), values.get(f"{cls.own_part}_dict"))
         kwargs.pop("return_unused_kwargs", None)
         return cls(**{**values, **kwargs})
 
@@ -308,12 +308,17 @@ PartType = TypeVar("PartType", bound=Configuration)
 
 
 def _part(cls: type[PartType], given: Mapping[str, Any] | Configuration | None, override: Any) -> PartType:
-    """A sub-configuration from an object or a dictionary; the values of the older `…_config_dict` key win."""
+    """A sub-configuration from an object or a dictionary, see `_merged`."""
     if isinstance(given, cls) and not override:
         return given
     if isinstance(given, Configuration):
         given = given.to_dict()
-    return cls(**{**(given or {}), **(override or {})})
+    return cls(**_merged(given, override))
+
+
+def _merged(given: Mapping[str, Any] | None, override: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The values of a `…_config` key, under those of the older `…_config_dict` key beside it; either may be null."""
+    return {**(given or {}), **(override or {})}
 
 
 def _plain(value: Any) -> Any:

@@ -19,7 +19,7 @@ def area_under_roc(positive: torch.Tensor, negative: torch.Tensor) -> float:
     """
     if not len(positive) or not len(negative):
         return float("nan")
-    order = negative.sort().values
-    below = torch.searchsorted(order, positive.contiguous(), right=False)
-    up_to = torch.searchsorted(order, positive.contiguous(), right=True)
+    order, scores = negative.double().sort().values, positive.double().contiguous()
+    below = torch.searchsorted(order, scores, right=False)
+    up_to = torch.searchsorted(order, scores, right=True)
     return float((below + up_to).double().mean() / (2 * len(negative)))

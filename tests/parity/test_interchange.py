@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import config, pixels, randomise, segmenter, texts
-from twins import Twin, difference, quiet
 
 from clipseg.modeling.clip import CLIPSegModel
 from clipseg.modeling.pretrained import PreTrainedModel
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
 from clipseg.modeling.text import CLIPSegTextModel
 from clipseg.modeling.vision import CLIPSegVisionModel
+from tiny import config, pixels, randomise, segmenter, texts
+from twins import Twin, difference, quiet
 
 INPUTS: dict[str, Any] = {"pixel_values": pixels(2, 80), **texts(2)}
 SHARDS = pytest.mark.parametrize("shard", ["5GB", "20KB"])

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import config, pixels, randomise, segmenter, texts
 from torch import nn
-from twins import Twin, difference
 
 from clipseg.configuration import CLIPSegConfig
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
+from tiny import config, pixels, randomise, segmenter, texts
+from twins import Twin, difference
 
 TOLERANCE = 1e-5
 DRAWS = range(16)
@@ -54,7 +54,7 @@ def drawn(number: int) -> CLIPSegConfig:
 
 
 def sizes(patch: int) -> tuple[int, ...]:
-    """Square sizes in pixels: those of CLIP and CLIPSeg (or as many patches, where patches are small), and an odd one."""
+    """Square sizes in pixels: those of CLIP and CLIPSeg (as many patches, where they are small), and an odd one."""
     return (224, 352, 165) if patch >= 16 else (14 * patch, 22 * patch, 9 * patch + 3)
 
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import START, config, pixels, randomise, texts
-from twins import Twin, difference
 
 from clipseg.modeling.clip import CLIPSegModel
 from clipseg.modeling.text import CLIPSegTextModel
 from clipseg.modeling.vision import CLIPSegVisionModel
+from tiny import START, config, pixels, randomise, texts
+from twins import Twin, difference
 
 TOLERANCE = 1e-5
 

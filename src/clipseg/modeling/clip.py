@@ -73,7 +73,7 @@ class CLIPSegModel(PreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> torch.Tensor:
-        """Ids (n_txt, S) -> projected text embeddings (n_txt, E), not normalised. The last three arguments do nothing."""
+        """Ids (n_txt, S) -> projected text embeddings (n_txt, E), not normalised. The last three change nothing."""
         pooled = self.text_model(input_ids, attention_mask, position_ids).pooler_output
         return self.text_projection(pooled)  # type: ignore[no-any-return]
 

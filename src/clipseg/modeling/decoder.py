@@ -1,7 +1,7 @@
 """The decoder: tapped activations under any number of conditions in, logits out.
 
-Shapes: B pictures · P conditions a picture · N = 1 + gh·gw tokens · D tower width · d decoder width · E condition width ·
-p patch side · H = gh·p, W = gw·p.
+Shapes: B pictures · P conditions a picture · N = 1 + gh·gw tokens · D tower width · d decoder width ·
+E condition width · p patch side · H = gh·p, W = gw·p.
 """
 
 from __future__ import annotations
@@ -98,6 +98,7 @@ class CLIPSegDecoder(nn.Module):
         States are (B·P, N, d) and attentions (B·P, h, N, N).
         """
         pictures, prompts = conditions.shape[:2]
+        conditions = conditions.to(self.film_mul.weight.dtype)
         mul, add = (film(conditions)[:, :, None] for film in (self.film_mul, self.film_add))  # (B, P, 1, d)
         y = torch.zeros((), dtype=reduced[0].dtype, device=reduced[0].device)
         states, attentions = [], []
@@ -106,7 +107,9 @@ class CLIPSegDecoder(nn.Module):
             if step == self.conditional_layer:
                 y = mul * y + add  # (B, P, N, d)
             seen = y.shape[1]  # 1 until the condition enters: those steps are shared by all prompts
-            flat, weights = run(layer, y.flatten(0, 1), None, False, output_attentions, rerun=self.gradient_checkpointing)
+            flat, weights = run(
+                layer, y.flatten(0, 1), None, False, output_attentions, rerun=self.gradient_checkpointing
+            )
             y = flat.unflatten(0, (pictures, seen))
             if output_hidden_states:
                 states.append(y.expand(-1, prompts, -1, -1).flatten(0, 1))
@@ -119,10 +122,9 @@ class CLIPSegDecoder(nn.Module):
 
     def initialise(self, config: CLIPSegConfig) -> None:
         """Draw the layers as CLIP's; FiLM, reductions and head keep PyTorch's defaults, with linear biases at zero."""
-        for module in (self.film_mul, self.film_add, self.reduces, self.transposed_convolution):
-            for part in module.modules():
-                if isinstance(part, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
-                    part.reset_parameters()
+        for part in self.modules():
+            if isinstance(part, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.LayerNorm)):
+                part.reset_parameters()
         for layer in self.layers:
             initialise_layer(layer, config.vision_config.num_hidden_layers, config.vision_config.initializer_factor)  # type: ignore[arg-type]
         zero_biases(self)

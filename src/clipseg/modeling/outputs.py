@@ -57,7 +57,7 @@ class ModelOutput:
 
 @dataclass
 class BaseModelOutputWithPooling(ModelOutput):
-    """A tower's answer: (B, S, D) states, (B, D) pooled; layers + 1 hidden states and one attention a layer if asked."""
+    """A tower's answer: (B, S, D) states, (B, D) pooled; layers + 1 hidden states, an attention a layer if asked."""
 
     last_hidden_state: torch.Tensor | None = None
     pooler_output: torch.Tensor | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from pathlib import Path
@@ -104,7 +105,7 @@ class PreTrainedModel(nn.Module):
     def _set_gradient_checkpointing(self, value: bool) -> None:
         for module in self.modules():
             if hasattr(module, "gradient_checkpointing"):
-                module.gradient_checkpointing = value
+                module.gradient_checkpointing = value  # type: ignore[assignment]  # torch expects tensors and modules
 
     def answer(self, output: OutputType, return_dict: bool | None) -> OutputType | tuple[Any, ...]:
         """An output object -> itself, or its tuple where argument or configuration ask for that."""
@@ -124,6 +125,7 @@ class PreTrainedModel(nn.Module):
         dtype: torch.dtype | str | None = None,
         torch_dtype: torch.dtype | str | None = None,
         device: torch.device | str | None = None,
+        device_map: torch.device | str | None = None,
         attn_implementation: str | None = None,
         **kwargs: Any,
     ) -> ModelType:
@@ -131,7 +133,8 @@ class PreTrainedModel(nn.Module):
 
         Every tensor must be there, be used and have its shape, or one CheckpointMismatchError names them all; only a
         head that is missing entirely is drawn anew, with a warning. `dtype` is a torch type, its name, or "auto" for
-        the file's own; float32 unless given. Other keywords override the configuration.
+        the file's own; float32 unless given. `device_map` is the documented name of `device`, and may be "auto": a
+        GPU where there is one. Other keywords override the configuration, in a copy of it.
         """
         where: dict[str, Any] = {
             "revision": revision,
@@ -142,10 +145,16 @@ class PreTrainedModel(nn.Module):
         }
         if config is None:
             config = cls.config_class.from_pretrained(pretrained_model_name_or_path, **where, **kwargs)
+        else:
+            config = copy.deepcopy(config)
+            for name, value in kwargs.items():
+                setattr(config, name, value)
         if attn_implementation is not None:
             config.attn_implementation = attn_implementation
         tensors = files.read_weights(pretrained_model_name_or_path, **where)
         source = str(pretrained_model_name_or_path)
+        if device is None:
+            device = ("cuda" if torch.cuda.is_available() else "cpu") if device_map == "auto" else device_map
         model = cls.from_tensors(config, tensors, source=source, dtype=dtype or torch_dtype, device=device)
         model.name_or_path = source
         return model
@@ -160,7 +169,7 @@ class PreTrainedModel(nn.Module):
         dtype: torch.dtype | str | None = None,
         device: torch.device | str | None = None,
     ) -> ModelType:
-        """A configuration and tensors by name -> the model, as `from_pretrained` makes it; `source` names them in errors."""
+        """A configuration and tensors by name -> the model, as by `from_pretrained`; `source` names them in errors."""
         with torch.device("meta"):
             model = cls(config)
         fitted = fit(

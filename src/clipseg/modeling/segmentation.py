@@ -1,6 +1,6 @@
 """CLIPSeg: the documented forward call, and its two halves, which everything else uses: encode once, decode many.
 
-Shapes: B pictures · P conditions · E condition width · N tokens · D tower width · H, W logits' size = grid · patch side.
+Shapes: B pictures · P conditions · E condition width · N tokens · D tower width · H, W logits' size = grid · patch.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class CLIPSegForImageSegmentation(PreTrainedModel):
             raise ConfigurationError(f"extract_layers {taps} must name vision layers from 0 to {depth - 1}")
         if list(taps) != sorted(taps):
             warnings.warn(
-                f"extract_layers {taps} are not ascending; the decoder walks them as given, last one first", stacklevel=2
+                f"extract_layers {taps} are not ascending; the decoder walks them as given, last one first",
+                stacklevel=2,
             )
         self.clip = CLIPSegModel(config)
         self.extract_layers = list(taps)
@@ -81,7 +82,7 @@ class CLIPSegForImageSegmentation(PreTrainedModel):
         return EncodedImages(tuple(self.decoder.reduce(taps)), grid, projected)
 
     def decode(self, encoded: EncodedImages, conditions: torch.Tensor) -> torch.Tensor:
-        """B pictures under P conditions, (P, E) for all or (B, P, E) for each -> (B, P, H, W) logits before the sigmoid.
+        """B pictures under P conditions, (P, E) for all or (B, P, E) for each -> (B, P, H, W) logits, before sigmoid.
 
         Raises PromptError for no condition at all or one of another width than `projection_dim`.
         """
@@ -90,7 +91,8 @@ class CLIPSegForImageSegmentation(PreTrainedModel):
         width = self.config.projection_dim
         if conditions.dim() != 3 or len(conditions) != len(encoded) or conditions.shape[2] != width:
             raise PromptError(
-                f"conditions have shape {tuple(conditions.shape)}; expected (P, {width}) or ({len(encoded)}, P, {width})"
+                f"conditions have shape {tuple(conditions.shape)}; "
+                f"expected (P, {width}) or ({len(encoded)}, P, {width})"
             )
         if conditions.shape[1] == 0:
             raise PromptError("no conditions given; decode needs at least one")

@@ -21,6 +21,9 @@ from clipseg.modeling.pretrained import PreTrainedModel, flag
 LEGACY_EOS = 2
 """The end-of-text id in old configurations. It is wrong as an id, and means: pool at the highest id."""
 
+NO_EOS = -1
+"""An id that no token has, for configurations that name no end-of-text id."""
+
 
 class TextEmbeddings(nn.Module):
     """Token plus position embeddings."""
@@ -96,7 +99,7 @@ class TextTransformer(nn.Module):
         """Ids (B, S) -> the positions (B,) to pool at: the first end-of-text token, or 0 with a warning without one."""
         if self.eos_token_id == LEGACY_EOS:
             return input_ids.int().argmax(-1)
-        ends = (input_ids == self.eos_token_id).int()
+        ends = input_ids.eq(NO_EOS if self.eos_token_id is None else self.eos_token_id).int()
         if not bool(ends.any(-1).all()):
             warnings.warn(
                 f"a text has no end-of-text token (id {self.eos_token_id}), so its start token is pooled; "

@@ -1,6 +1,7 @@
 """The vision tower: pixels in, one state a patch and one a picture out. Rectangles work: the grid is carried.
 
-Shapes: B pictures · H, W pixels · p patch side · (gh, gw) patch grid = (H // p, W // p) · N = 1 + gh·gw tokens · D width.
+Shapes: B pictures · H, W pixels · p patch side · (gh, gw) patch grid = (H // p, W // p) · N = 1 + gh·gw tokens ·
+D width.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from clipseg.modeling.pretrained import PreTrainedModel, flag
 
 Grid = tuple[int, int]
 
+MOST_GRIDS = 32
+"""How many resized position tables are kept; at 352 pixels one takes 1.5 MB."""
+
 
 class VisionEmbeddings(nn.Module):
     """Patches by a strided convolution, the class token in front, and a position table resized to the grid."""
@@ -34,10 +38,10 @@ class VisionEmbeddings(nn.Module):
             config.num_channels, config.hidden_size, config.patch_size, stride=config.patch_size, bias=False
         )
         self.position_embedding = nn.Embedding(1 + self.table_side**2, config.hidden_size)
-        self._resized: dict[Any, torch.Tensor] = {}
+        self._resized: dict[Grid, tuple[torch.Tensor, int, torch.Tensor]] = {}
 
     def forward(self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool) -> tuple[torch.Tensor, Grid]:
-        """Pixels (B, 3, H, W) -> tokens (B, N, D) and the grid. Raises PictureError for a size the table cannot take."""
+        """Pixels (B, 3, H, W) -> tokens (B, N, D) and the grid. Raises PictureError for a size that cannot be."""
         size_hw = tuple(pixel_values.shape[-2:])
         if not interpolate_pos_encoding and size_hw != (self.image_size, self.image_size):
             raise PictureError(
@@ -46,7 +50,8 @@ class VisionEmbeddings(nn.Module):
             )
         if min(size_hw) < self.patch_size:
             raise PictureError(
-                f"a picture of {size_hw[0]}x{size_hw[1]} pixels is smaller than one patch of {self.patch_size}; enlarge it"
+                f"a picture of {size_hw[0]}x{size_hw[1]} pixels is smaller than one patch of {self.patch_size}; "
+                "enlarge it"
             )
         patches = self.patch_embedding(pixel_values.to(self.patch_embedding.weight.dtype))  # (B, D, gh, gw)
         grid = (patches.shape[2], patches.shape[3])
@@ -55,7 +60,7 @@ class VisionEmbeddings(nn.Module):
         return x + self.positions(grid), grid
 
     def positions(self, grid: Grid) -> torch.Tensor:
-        """-> the position table for a grid, (1, N, D): its own where the grid is its own, resized bicubically otherwise.
+        """-> the position table for a grid, (1, N, D): its own where the grid is, resized bicubically otherwise.
 
         A resized table is kept until the weights change; where gradients are asked for, it is made anew.
         """
@@ -64,13 +69,15 @@ class VisionEmbeddings(nn.Module):
             return table[None]
         if table.is_inference() or (table.requires_grad and torch.is_grad_enabled()):
             return self._resize(table, grid)
-        key = (grid, table.device, table.dtype, table.data_ptr(), table._version)
-        if key not in self._resized:
-            if self._resized and next(iter(self._resized))[1:] != key[1:]:
-                self._resized.clear()  # the weights have changed or moved
+        # Each entry holds on to the weights it was made from: while it does, no others can lie in their place.
+        source, version, resized = self._resized.get(grid, (table, -1, table))
+        if source.data_ptr() != table.data_ptr() or version != table._version:
+            if len(self._resized) >= MOST_GRIDS:
+                self._resized.clear()
             with torch.inference_mode(False), torch.no_grad():
-                self._resized[key] = self._resize(table, grid)
-        return self._resized[key]
+                resized = self._resize(table, grid)
+                self._resized[grid] = table.detach(), table._version, resized
+        return resized
 
     def _resize(self, table: torch.Tensor, grid: Grid) -> torch.Tensor:
         square = table[1:].unflatten(0, (self.table_side, self.table_side)).permute(2, 0, 1)[None]  # (1, D, n, n)
@@ -125,7 +132,7 @@ class VisionTransformer(nn.Module):
     def taps(
         self, pixel_values: torch.Tensor, layers: list[int], *, pooled: bool = False
     ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None, Grid]:
-        """Pixels (B, 3, H, W) -> outputs of the named layers, each (B, N, D), the pooled state (B, D) or None, the grid.
+        """Pixels (B, 3, H, W) -> outputs of the named layers, each (B, N, D), pooled state (B, D) or None, the grid.
 
         Layers deeper than the deepest named one run only if the pooled state is wanted.
         """

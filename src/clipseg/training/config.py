@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import sys
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -55,14 +54,14 @@ class ModelRecipe:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stretch of training.
+    """One stretch of training. Raises ConfigurationError for a number out of its range.
 
     Fields
         task                what is trained: picture-text matching of single objects, or masks of scenes
         steps, batch        optimiser steps, and pictures a step
         lr, lr_end, warmup  peak and last learning rate of a cosine, and steps of linear warm-up before it
         weight_decay, clip  AdamW's decay of matrices, and the largest gradient norm
-        size                side of the pictures in pixels
+        size                side of pictures of single objects in pixels; scenes have the side in the recipe's `scenes`
         prompts             text prompts a scene, present kinds first
         absent              how many of these, at least, name a kind that is not in the scene
         example_sizes       sides of the example pictures; a step draws one of them
@@ -90,10 +89,22 @@ class Stage:
     contrastive: float = 0.1
     validate_every: int = 0
 
+    def __post_init__(self) -> None:
+        _check_range(self, 0, "lr", "lr_end", "warmup", "weight_decay", "clip", "examples", "dice", "contrastive")
+        _check_range(self, 0, "validate_every")
+        _check_range(self, 1, "steps", "batch", "prompts")
+        _check_range(self, 16, "size")
+        _check_range(self, 0, "absent", most=self.prompts)
+        _check_range(self, 0, "plain_examples", most=1)
+        if self.examples and min(self.example_sizes, default=0) < 16:
+            raise ConfigurationError(
+                f"example_sizes is {self.example_sizes}; expected at least one side, and each at least 16"
+            )
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole training run, from nothing to a model folder."""
+    """A whole training run, from nothing to a model folder. Raises ConfigurationError for a number out of its range."""
 
     name: str
     model: ModelRecipe
@@ -103,6 +114,12 @@ class Recipe:
     precision: Literal["float32", "bfloat16"] = "float32"
     save_every: int = 200
     workers: int = 1
+
+    def __post_init__(self) -> None:
+        _check_range(self, 0, "seed", "workers")
+        _check_range(self, 1, "save_every")
+        if not self.stages:
+            raise ConfigurationError("stages is empty; expected at least one [[stages]] table")
 
 
 RecordType = TypeVar("RecordType")
@@ -137,10 +154,10 @@ def _override(values: dict[str, Any], override: str) -> None:
     place: Any = values
     for name in folders:
         if isinstance(place, list):
-            if not name.isdigit() or int(name) >= len(place):
+            if not name.isdecimal() or int(name) >= len(place):
                 raise ConfigurationError(f"override {override!r}: {name!r} is not one of 0 to {len(place) - 1}")
             place = place[int(name)]
-        else:
+        elif isinstance(place, dict):
             place = place.setdefault(name, {})
     if not isinstance(place, dict):
         raise ConfigurationError(f"override {override!r} does not name a key of a table")
@@ -163,7 +180,11 @@ def build(record: type[RecordType], values: Mapping[str, Any], where: str) -> Re
     ]
     if missing:
         raise ConfigurationError(f"{where}: missing {', '.join(missing)}")
-    return record(**{key: _value(hints[key], value, f"{where}: {key}") for key, value in values.items()})
+    checked = {key: _value(hints[key], value, f"{where}: {key}") for key, value in values.items()}
+    try:
+        return record(**checked)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from None
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
@@ -186,10 +207,17 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return tuple(
             _value(kind, item, f"{where}[{place}]") for place, (kind, item) in enumerate(zip(kinds, value, strict=True))
         )
-    if origin in (types.UnionType, typing.Union):
-        return None if value is None else _value(arguments[0], value, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
         raise ConfigurationError(f"{where} is {value!r}; expected {hint.__name__}")
     return value
+
+
+def _check_range(record: object, least: float, *names: str, most: float = sys.float_info.max) -> None:
+    """Raise ConfigurationError where a field of these names is not finite or out of range."""
+    for name in names:
+        value = getattr(record, name)
+        if not least <= value <= most:  # also true of NaN
+            expected = f"at least {least:g}" + f" and at most {most:g}" * (most < sys.float_info.max)
+            raise ConfigurationError(f"{name} is {value}; expected {expected}")

@@ -46,7 +46,7 @@ def train(recipe: Recipe, out: Path) -> Path:
     """A recipe and a run folder -> the folder of the trained model, `out/model`.
 
     Goes on from the last whole checkpoint in `out`. Raises ConfigurationError if the folder belongs to another recipe
-    and TrainingError when a loss is not finite.
+    and TrainingError when a loss or a gradient is not finite.
     """
     out.mkdir(parents=True, exist_ok=True)
     _claim(out, recipe)
@@ -73,9 +73,11 @@ class Run:
     ) -> None:
         self.recipe, self.out, self.model = recipe, out, model
         self.generator, self.tokenizer = generator, tokenizer
-        self.checkpoint = _newest_checkpoint(out)
+        found = _checkpoints(out)
+        self.checkpoint = torch.load(found[-1], weights_only=True) if found else None
         if self.checkpoint is not None:
             self.model.load_state_dict(self.checkpoint["model"])
+        _rewind_log(out, *((0, 0) if self.checkpoint is None else (self.checkpoint["stage"], self.checkpoint["step"])))
 
     def stage(self, number: int) -> None:
         """Run one stage to its end, from where the last checkpoint left it."""
@@ -87,7 +89,8 @@ class Run:
                 return
             if self.checkpoint["stage"] == number:
                 begin = self.checkpoint["step"]
-                optimizer.load_state_dict(self.checkpoint["optimizer"])
+                if begin:  # where a stage begins, its optimizer is new
+                    optimizer.load_state_dict(self.checkpoint["optimizer"])
         task: Task = TASKS[stage.task](stage, self.generator, self.tokenizer, (self.recipe.seed, number))
         self.model.train()
         clock = time.monotonic()
@@ -97,11 +100,11 @@ class Run:
                 group["lr"] = lr
             with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
                 losses = task.losses(self.model, batch)
-            if not torch.isfinite(losses["loss"]):
-                raise TrainingError(f"the loss is {losses['loss'].item()} at step {step} of stage {number}; lower lr")
+            _check_finite(losses["loss"], "loss", step, number)
             optimizer.zero_grad(set_to_none=True)
             losses["loss"].backward()
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), stage.clip)
+            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), stage.clip)
+            _check_finite(norm, "gradient's norm", step, number)  # or a checkpoint of NaN could follow
             optimizer.step()
             done = step + 1
             if done % LOG_EVERY == 0:
@@ -156,7 +159,7 @@ class Run:
             file.flush()
             os.fsync(file.fileno())
         partial.rename(path)
-        for old in sorted(folder.glob("stage-*.pt"))[:-KEPT_CHECKPOINTS]:
+        for old in _checkpoints(self.out)[:-KEPT_CHECKPOINTS]:
             old.unlink()
 
 
@@ -257,6 +260,26 @@ def _claim(out: Path, recipe: Recipe) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _newest_checkpoint(out: Path) -> dict[str, Any] | None:
-    found = sorted((out / "checkpoints").glob("stage-*.pt"))
-    return torch.load(found[-1], weights_only=True) if found else None
+def _checkpoints(out: Path) -> list[Path]:
+    """-> whole checkpoints of a run folder, the newest last."""
+    return sorted(
+        (out / "checkpoints").glob("stage-*-step-*.pt"),
+        key=lambda path: [int(part) for part in path.stem.split("-")[1::2]],
+    )
+
+
+def _rewind_log(out: Path, stage: int, step: int) -> None:
+    """Drop what was logged after a checkpoint, for those steps come again, and a line that a crash cut short."""
+    path = out / "log.jsonl"
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []:
+        entry = json.loads(line) if line.endswith("}\n") else None
+        if entry is None or (entry["stage"], entry["step"]) > (stage, step):
+            break
+        kept.append(line)
+    path.write_text("".join(kept), encoding="utf-8")
+
+
+def _check_finite(value: torch.Tensor, name: str, step: int, stage: int) -> None:
+    if not torch.isfinite(value):
+        raise TrainingError(f"the {name} is {value.item()} at step {step} of stage {stage}; lower lr")

@@ -207,7 +207,10 @@ class SegmentationTask:
         return logits.float(), examples, texts
 
 
-TASKS: dict[str, type[ContrastiveTask] | type[SegmentationTask]] = {"contrastive": ContrastiveTask, "segmentation": SegmentationTask}
+TASKS: dict[str, type[ContrastiveTask] | type[SegmentationTask]] = {
+    "contrastive": ContrastiveTask,
+    "segmentation": SegmentationTask,
+}
 
 
 def normalised(pictures: NDArray[np.uint8]) -> torch.Tensor:
