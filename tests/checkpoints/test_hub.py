@@ -242,3 +242,27 @@ def test_names_agree_with_the_hub(name: str) -> None:
     else:
         valid = True
     assert bool(hub._HUB_ID.fullmatch(name)) == valid
+
+
+def test_a_hub_without_an_address_is_not_waited_for(hub_server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No network: a cached file comes from the cache, another one is an error at once, and nothing is retried."""
+    from huggingface_hub import constants
+
+    hub_server.repositories["org/model"] = {"config.json": b"{}"}
+    assert hub.find_file("org/model", "config.json") is not None
+    asked = len(hub_server.requests)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://nowhere.invalid")
+    monkeypatch.setattr("time.sleep", lambda _seconds: pytest.fail("waited for a hub that has no address"))
+    assert hub.find_file("org/model", "config.json") is not None
+    with pytest.raises(CheckpointNotFoundError, match=r"the hub cannot be reached.*--model nano"):
+        hub.find_file("org/other", "config.json")
+    assert len(hub_server.requests) == asked
+
+
+def test_behind_a_proxy_names_are_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://nowhere.invalid")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    assert hub.hub_has_an_address()

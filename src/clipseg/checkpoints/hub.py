@@ -8,8 +8,13 @@ whole, so an interrupted download is never taken for a file.
 
 import os
 import re
+import socket
+import time
+import urllib.parse
+import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from clipseg.errors import CheckpointNotFoundError
@@ -19,6 +24,8 @@ BUNDLED = {"nano": Path(__file__).parent.parent / "assets" / "nano"}
 # A hub id: `name` or `owner/name`, each part beginning and ending with a letter, digit or underscore.
 _PART = r"\w(?:[\w.-]{0,94}\w)?"
 _HUB_ID = re.compile(rf"(?!.*(?:--|\.\.|\.git$))(?:{_PART}/)?{_PART}", re.ASCII)
+
+_NAME_LOOKUP_HOLDS = 30  # seconds for which a hub's name, found or not, is not looked up again
 
 _WAYS = 'give a folder, "nano" (the bundled model) or a hub id such as CIDAS/clipseg-rd64-refined'
 
@@ -117,11 +124,12 @@ class _Repository:
         import huggingface_hub
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-        if trust_absence:
-            # The cache notes which files a commit lacks: no need to ask again, or to wait where there is no network.
-            cached = huggingface_hub.try_to_load_from_cache(self.name, file, self._cache(), self.revision)
-            if cached is huggingface_hub._CACHED_NO_EXIST:
-                return None
+        # The cache notes which files a commit lacks as well: no need to ask again, or to wait where there is no network.
+        cached = huggingface_hub.try_to_load_from_cache(self.name, file, self._cache(), self.revision)
+        if cached is huggingface_hub._CACHED_NO_EXIST and trust_absence:
+            return None
+        if isinstance(cached, str) and self.local_files_only:
+            return Path(cached)
         try:
             path = huggingface_hub.hf_hub_download(
                 self.name,
@@ -129,7 +137,7 @@ class _Repository:
                 revision=self.revision,
                 cache_dir=self._cache(),
                 token=self.token,
-                local_files_only=self.local_files_only,
+                local_files_only=self.local_files_only or not hub_has_an_address(),
             )
         except LocalEntryNotFoundError as error:
             # Whoever chose to stay offline means the snapshot in the cache: what it lacks, the model does not have.
@@ -196,6 +204,29 @@ class _Repository:
             return f"the hub refused access to {self.name} (HTTP {status}; {wish}): {login}"
         reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         return f"{_either(wanted)} of {self} could not be downloaded ({reason}): try again, no partial file was kept"
+
+
+def hub_has_an_address() -> bool:
+    """Whether the hub's name can be looked up here at all, which takes a moment.
+
+    Without a network `huggingface_hub` would try again for half a minute a file before it says so, or before it makes do
+    with its cache. Behind a proxy names are the proxy's business, and the answer is yes.
+    """
+    from huggingface_hub import constants
+
+    host = urllib.parse.urlsplit(constants.ENDPOINT).hostname
+    if constants.HF_HUB_OFFLINE or host is None or urllib.request.getproxies().keys() & {"http", "https", "all"}:
+        return True
+    return _has_address(host, int(time.monotonic() // _NAME_LOOKUP_HOLDS))
+
+
+@lru_cache(maxsize=8)
+def _has_address(host: str, _period: int) -> bool:
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        return False
+    return True
 
 
 def _status(error: BaseException | None) -> int | None:

@@ -68,6 +68,7 @@ class Stage:
         examples            example pictures a step; each prompts its own scene and a neighbour's
         plain_examples      share of examples shown whole, one object on a background; the others have a mask
         dice, contrastive   weights of the Dice loss and of picture-text matching beside the cross-entropy
+        dense               weight of matching every patch that one kind fills with the names of all kinds
         validate_every      steps between validations; 0: only at the end
     """
 
@@ -87,10 +88,13 @@ class Stage:
     plain_examples: float = 0.25
     dice: float = 0.5
     contrastive: float = 0.1
+    dense: float = 0.0
     validate_every: int = 0
 
     def __post_init__(self) -> None:
-        _check_range(self, 0, "lr", "lr_end", "warmup", "weight_decay", "clip", "examples", "dice", "contrastive")
+        _check_range(
+            self, 0, "lr", "lr_end", "warmup", "weight_decay", "clip", "examples", "dice", "contrastive", "dense"
+        )
         _check_range(self, 0, "validate_every")
         _check_range(self, 1, "steps", "batch", "prompts")
         _check_range(self, 16, "size")

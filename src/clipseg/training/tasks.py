@@ -1,22 +1,25 @@
 """What one optimiser step sees and how it is scored. A batch is a pure function of (seed, stage, step).
 
-Shapes: B pictures · P text prompts a scene · X examples · Q = P + 2 conditions a scene · S side · E projected width.
+Shapes: B pictures · P text prompts a scene · X examples · Q = P + 2 conditions a scene · S side · E projected width ·
+K kinds · (gh, gw) patch grid · N = 1 + gh·gw tokens · D tower width.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from numpy.typing import NDArray
 
 from clipseg.data.pictograms import Pictogram
 from clipseg.data.scenes import Scene, SceneGenerator
 from clipseg.metrics import iou_per_mask
-from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
+from clipseg.modeling.segmentation import CLIPSegForImageSegmentation, EncodedImages
+from clipseg.modeling.vision import Grid
 from clipseg.processing.statistics import IMAGENET_MEAN, IMAGENET_STD
 from clipseg.processing.tokenization import CLIPTokenizer
 from clipseg.prompting.visual import DEFAULT_STYLE, STYLES, engineer
@@ -31,6 +34,7 @@ PLAIN_SHARE = 0.5  # of phrases stand alone, without a template
 NAME_SHARE = 0.5  # of phrases are the name proper where there are synonyms
 MIXED_SHARE = 0.25  # of example prompts are mixed with their text
 SHOWN_SHARE = 0.9  # of examples show a kind that is in their scenes
+FILLED_SHARE = 0.5  # of a patch's pixels that one kind has to exceed to own it
 LOGIT_SCALE_LIMIT = math.log(100)  # CLIP, Radford et al. 2021, section 2.5
 
 
@@ -103,6 +107,16 @@ class ContrastiveTask:
         return scaled_similarities(model, images, texts)
 
 
+class _Answers(NamedTuple):
+    """What a model makes of a batch of scenes."""
+
+    logits: torch.Tensor  # (B, Q, S, S) float32
+    texts: torch.Tensor  # (B·P, E), or (B·P + X, E) with the names of the examples
+    examples: torch.Tensor | None  # (X, E)
+    deepest: torch.Tensor  # (B, N, D), the deepest tap
+    grid: Grid
+
+
 class SegmentationTask:
     """Scenes under text prompts and example pictures, present and absent ones.
 
@@ -140,6 +154,10 @@ class SegmentationTask:
                 "text_share": torch.from_numpy(mixed).float(),
                 **self.phrases.tokens([self.phrases.draw(rng, kind) for kind in shown], "example"),
             }
+        if stage.dense:
+            every = range(len(self.generator.pictograms))
+            batch |= self.phrases.tokens([self.phrases.draw(rng, kind) for kind in every], "names")
+            batch["owners"] = torch.from_numpy(np.stack([_owners(scene) for scene in scenes]))
         masks = [[_mask_of(scene, int(kind)) for kind in row] for scene, row in zip(scenes, kinds, strict=True)]
         batch["targets"] = torch.from_numpy(np.array(masks))
         return batch
@@ -166,33 +184,31 @@ class SegmentationTask:
         return torch.stack(examples)
 
     def losses(self, model: CLIPSegForImageSegmentation, batch: Batch) -> Losses:
-        """-> cross-entropy and Dice of the masks, matching of examples and texts, and their weighted sum."""
-        logits, examples, texts = self._forward(model, batch)
-        targets = batch["targets"].float()
-        losses = {"bce": mask_bce(logits, targets), "dice": dice_loss(logits, targets)}
+        """-> cross-entropy and Dice of the masks, matching of examples and of patches, and their weighted sum."""
+        answers, targets = self._answers(model, batch), batch["targets"].float()
+        losses = {"bce": mask_bce(answers.logits, targets), "dice": dice_loss(answers.logits, targets)}
         losses["loss"] = losses["bce"] + self.stage.dice * losses["dice"]
-        if examples is not None and self.stage.contrastive:
+        if self.stage.dense:
+            losses["dense"] = self._dense_loss(model, batch, answers)
+            losses["loss"] = losses["loss"] + self.stage.dense * losses["dense"]
+        if answers.examples is not None and self.stage.contrastive:
             kinds = torch.cat([batch["kinds"], batch["example_kinds"]])
             same = batch["example_kinds"][:, None] == kinds
-            losses["matching"] = soft_contrastive_loss(scaled_similarities(model, examples, texts), same)
+            similarities = scaled_similarities(model, answers.examples, answers.texts)
+            losses["matching"] = soft_contrastive_loss(similarities, same)
             losses["loss"] = losses["loss"] + self.stage.contrastive * losses["matching"]
         return losses
 
     def scores(self, model: CLIPSegForImageSegmentation, batch: Batch) -> dict[str, list[float]]:
         """-> IoU at threshold 0.5 of every mask that is not empty, by kind of prompt."""
-        logits, _, _ = self._forward(model, batch)
-        targets = batch["targets"]
-        ious, present = iou_per_mask(logits > 0, targets), targets.any(-1).any(-1)
-        texts = self.stage.prompts
+        logits, targets = self._answers(model, batch).logits, batch["targets"]
+        ious, present, texts = iou_per_mask(logits > 0, targets), targets.any(-1).any(-1), self.stage.prompts
         return {
             "iou_text": ious[:, :texts][present[:, :texts]].tolist(),
             "iou_example": ious[:, texts:][present[:, texts:]].tolist(),
         }
 
-    def _forward(
-        self, model: CLIPSegForImageSegmentation, batch: Batch
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
-        """-> float32 logits (B, Q, S, S), example embeddings (X, E) or None, text embeddings (B·P + X, E)."""
+    def _answers(self, model: CLIPSegForImageSegmentation, batch: Batch) -> _Answers:
         texts = model.clip.get_text_features(batch["text_ids"], batch["text_keep"])
         conditions = texts.unflatten(0, (self.stage.batch, self.stage.prompts))
         examples = None
@@ -203,8 +219,21 @@ class SegmentationTask:
             mixed = share * named[places] + (1 - share) * examples[places]  # (B, 2, E)
             conditions = torch.cat([conditions, mixed.to(conditions.dtype)], dim=1)
             texts = torch.cat([texts, named])
-        logits = model.decode(model.encode_images(batch["pixels"]), conditions)
-        return logits.float(), examples, texts
+        taps, _, grid = model.clip.vision_model.taps(batch["pixels"], model.extract_layers)
+        logits = model.decode(EncodedImages(tuple(model.decoder.reduce(taps)), grid), conditions)
+        return _Answers(logits.float(), texts, examples, taps[-1], grid)
+
+    def _dense_loss(self, model: CLIPSegForImageSegmentation, batch: Batch, answers: _Answers) -> torch.Tensor:
+        """-> cross-entropy, over all kinds' names, of the patches that one kind fills.
+
+        The mask losses tell a kind from the few that its scene was asked for; this tells it from all at once.
+        """
+        states = model.clip.vision_model.post_layernorm(answers.deepest[:, 1:])  # (B, gh·gw, D)
+        patches = model.clip.visual_projection(states).flatten(0, 1)
+        names = model.clip.get_text_features(batch["names_ids"], batch["names_keep"])  # (K, E)
+        kinds = patch_kinds(batch["owners"], answers.grid).flatten()
+        filled = kinds >= 0
+        return F.cross_entropy(scaled_similarities(model, patches[filled], names), kinds[filled])
 
 
 TASKS: dict[str, type[ContrastiveTask] | type[SegmentationTask]] = {
@@ -221,7 +250,7 @@ def normalised(pictures: NDArray[np.uint8]) -> torch.Tensor:
 
 def scaled_similarities(model: CLIPSegForImageSegmentation, images: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
     """Features (n_img, E) and (n_txt, E) -> cosines times the learned scale, at most 100, float32 (n_img, n_txt)."""
-    images, texts = (torch.nn.functional.normalize(features.float(), dim=-1) for features in (images, texts))
+    images, texts = (F.normalize(features.float(), dim=-1) for features in (images, texts))
     return images @ texts.t() * model.clip.logit_scale.clamp(max=LOGIT_SCALE_LIMIT).exp()
 
 
@@ -230,3 +259,20 @@ def _mask_of(scene: Scene, kind: int) -> NDArray[np.bool_]:
     if kind in scene.kinds:
         return np.asarray(scene.masks[scene.kinds.index(kind)])
     return np.zeros(scene.picture.shape[:2], dtype=bool)
+
+
+def _owners(scene: Scene) -> NDArray[np.int64]:
+    """-> the kind seen at each pixel (S, S), -1 where there is none."""
+    owners = np.full(scene.picture.shape[:2], -1, dtype=np.int64)
+    for kind, mask in zip(scene.kinds, scene.masks, strict=True):
+        owners[mask] = kind
+    return owners
+
+
+def patch_kinds(owners: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """The kind at each pixel (B, S, S) -> the kind that fills more than half of each patch (B, gh, gw), -1 for none."""
+    rows = owners.unflatten(2, (grid[1], -1)).unflatten(1, (grid[0], -1))  # (B, gh, p, gw, p)
+    cells = rows.transpose(2, 3).flatten(3)  # (B, gh, gw, p·p)
+    kinds = cells.mode(-1).values
+    filled = (cells == kinds[..., None]).float().mean(-1) > FILLED_SHARE
+    return torch.where(filled, kinds, -1)
