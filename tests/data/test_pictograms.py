@@ -4,7 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from clipseg.data.pictograms import HELD_OUT, SEEN, pictograms, sprites, write_vocabulary
+from clipseg.data.pictograms import HELD_OUT, SEEN, UNNAMED, pictograms, sprites, write_vocabulary
 from clipseg.errors import DataError, MissingPackageError, OutputError
 
 LDML = '<?xml version="1.0" encoding="UTF-8"?><ldml><annotations>{}</annotations></ldml>'
@@ -39,7 +39,7 @@ def any_font(tmp_path):
 def test_kinds_are_many_distinct_and_never_both_seen_and_held_out():
     assert len(SEEN) >= 150
     assert len(HELD_OUT) == 30
-    assert len({*SEEN, *HELD_OUT}) == len(SEEN) + len(HELD_OUT)
+    assert len({*SEEN, *HELD_OUT, *UNNAMED}) == len(SEEN) + len(HELD_OUT) + len(UNNAMED)
     assert all(len(character) == 1 for character in SEEN + HELD_OUT)
 
 

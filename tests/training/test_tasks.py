@@ -1,5 +1,6 @@
 """Steps as the recipe draws them, on a few kinds and a tiny model."""
 
+import dataclasses
 from collections import Counter
 
 import numpy as np
@@ -21,6 +22,7 @@ from clipseg.training.tasks import (
     Phrases,
     SegmentationTask,
     normalised,
+    patch_kinds,
     scaled_similarities,
 )
 
@@ -239,3 +241,46 @@ def test_a_tiny_model_learns_a_batch(generator, tokenizer, model):
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
     assert np.mean(task.scores(model, batch)["iou_text"]) > 0.2
+
+
+# -- every patch, and kinds without a name ---------------------------------------------------------------------------
+
+
+def test_a_patch_belongs_to_what_fills_more_than_half_of_it():
+    owners = torch.full((1, 4, 8), -1)
+    owners[0, :2, :2] = 3  # all of the first patch
+    owners[0, :2, 2] = 5  # half of the second: not more
+    owners[0, 2:, 4:7] = 7  # all of a third and half of a fourth
+    assert patch_kinds(owners, (2, 4)).tolist() == [[[3, -1, -1, -1], [-1, -1, 7, -1]]]
+
+
+def test_dense_matching_adds_its_weight(generator, tokenizer, model):
+    stage = dataclasses.replace(STAGE, dense=0.3)
+    dense = SegmentationTask(stage, generator, tokenizer, (5, 1))
+    plain = SegmentationTask(STAGE, generator, tokenizer, (5, 1))
+    batch = dense.batch(0)
+    assert same(plain.batch(0), {name: batch[name] for name in plain.batch(0)}), "the rest is drawn as without it"
+    with torch.no_grad():
+        with_it, without = dense.losses(model.eval(), batch), plain.losses(model, batch)
+    assert with_it["dense"] > 0
+    torch.testing.assert_close(with_it["loss"], without["loss"] + 0.3 * with_it["dense"])
+
+
+def test_unnamed_kinds_are_shown_and_never_named(generator, tokenizer, model):
+    stage = dataclasses.replace(STAGE, unnamed=1, dense=0.3)
+    task = SegmentationTask(stage, generator, tokenizer, (5, 1))
+    names = len(generator.pictograms)
+    found = 0
+    for step in range(4):
+        batch = task.batch(step)
+        assert (batch["example_kinds"][:2] < names).all()
+        assert (batch["example_kinds"][2:] >= names).all()
+        assert len(batch["example_ids"]) == 2
+        assert (batch["kinds"] < names).all()
+        assert batch["owners"].max() < names
+        strange = torch.arange(stage.batch) % stage.examples == 2
+        assert not batch["targets"][strange, : stage.prompts].any(), "no text is right in a scene of unnamed kinds"
+        assert (batch["text_share"][batch["example_places"] == 2] == 0).all()
+        found += int(batch["targets"][strange, stage.prompts].any(-1).any(-1).sum())
+    assert found >= 5, "examples of unnamed kinds mostly show what is in their scenes"
+    assert torch.isfinite(task.losses(model, batch)["loss"])

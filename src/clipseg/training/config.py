@@ -66,6 +66,7 @@ class Stage:
         absent              how many of these, at least, name a kind that is not in the scene
         example_sizes       sides of the example pictures; a step draws one of them
         examples            example pictures a step; each prompts its own scene and a neighbour's
+        unnamed             how many of the examples, the last ones but not all, show kinds that are never named; so do their scenes
         plain_examples      share of examples shown whole, one object on a background; the others have a mask
         dice, contrastive   weights of the Dice loss and of picture-text matching beside the cross-entropy
         dense               weight of matching every patch that one kind fills with the names of all kinds
@@ -85,6 +86,7 @@ class Stage:
     absent: int = 1
     examples: int = 0
     example_sizes: tuple[int, ...] = ()
+    unnamed: int = 0
     plain_examples: float = 0.25
     dice: float = 0.5
     contrastive: float = 0.1
@@ -99,6 +101,7 @@ class Stage:
         _check_range(self, 1, "steps", "batch", "prompts")
         _check_range(self, 16, "size")
         _check_range(self, 0, "absent", most=self.prompts)
+        _check_range(self, 0, "unnamed", most=max(self.examples - 1, 0))
         _check_range(self, 0, "plain_examples", most=1)
         if self.examples and min(self.example_sizes, default=0) < 16:
             raise ConfigurationError(

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from numpy.typing import NDArray
 
-from clipseg.data.pictograms import Pictogram
+from clipseg.data.pictograms import UNNAMED, Pictogram
 from clipseg.data.scenes import Scene, SceneGenerator
 from clipseg.metrics import iou_per_mask
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation, EncodedImages
@@ -121,21 +121,32 @@ class SegmentationTask:
     """Scenes under text prompts and example pictures, present and absent ones.
 
     Scenes i and i + X share the kind that example i shows, so an example costs one pass and prompts two scenes; each
-    scene also gets the next example, which it mostly does not hold.
+    scene also gets the next example, which it mostly does not hold. Kinds are counted through: those of the generator,
+    which have names, then the unnamed ones, which are only ever shown.
     """
 
     def __init__(self, stage: Stage, generator: SceneGenerator, tokenizer: CLIPTokenizer, seed: Sequence[int]) -> None:
         self.stage, self.generator, self.seed = stage, generator, tuple(seed)
         self.phrases = Phrases(generator.pictograms, tokenizer)
+        self.named = range(len(generator.pictograms))
+        self.unnamed = range(len(self.named), len(self.named) + len(UNNAMED))
+        if stage.unnamed:
+            characters = [kind.character for kind in generator.pictograms]
+            self.generator = SceneGenerator([*characters, *UNNAMED], generator.options)
 
     def batch(self, step: int) -> Batch:
         """-> `pixels` (B, 3, S, S), `targets` (B, Q, S, S) bool, token ids of B·P texts and X examples, …"""
         stage, rng = self.stage, np.random.default_rng([*self.seed, step])
-        shown = [int(kind) for kind in rng.integers(len(self.generator.pictograms), size=stage.examples)]
+        shown = [int(kind) for kind in rng.integers(len(self.named), size=stage.examples)]
+        named = stage.examples - stage.unnamed
+        if stage.unnamed:
+            shown[named:] = [int(kind) for kind in rng.choice(self.unnamed, size=stage.unnamed)]
         scenes = []
         for slot in range(stage.batch):
-            wanted = shown[slot % stage.examples] if shown and rng.random() < SHOWN_SHARE else None
-            scenes.append(self.generator.scene([*self.seed, step, 1 + slot], must_contain=wanted))
+            kind = shown[slot % stage.examples] if shown else 0
+            wanted = kind if shown and rng.random() < SHOWN_SHARE else None
+            seed = [*self.seed, step, 1 + slot]
+            scenes.append(self.generator.scene(seed, self._companions(kind), must_contain=wanted))
         kinds = np.stack([self._prompted(rng, scene) for scene in scenes])  # (B, P)
         batch = {
             "pixels": normalised(np.stack([scene.picture for scene in scenes])),
@@ -147,27 +158,33 @@ class SegmentationTask:
             places %= stage.examples
             kinds = np.concatenate([kinds, np.array(shown)[places]], axis=1)
             mixed = rng.random(places.shape) * (rng.random(places.shape) < MIXED_SHARE)
+            mixed[places >= named] = 0  # there is no text to mix with
             batch |= {
                 "examples": self._examples(rng, step, shown),
                 "example_places": torch.from_numpy(places),
                 "example_kinds": torch.tensor(shown),
                 "text_share": torch.from_numpy(mixed).float(),
-                **self.phrases.tokens([self.phrases.draw(rng, kind) for kind in shown], "example"),
+                **self.phrases.tokens([self.phrases.draw(rng, kind) for kind in shown[:named]], "example"),
             }
         if stage.dense:
-            every = range(len(self.generator.pictograms))
-            batch |= self.phrases.tokens([self.phrases.draw(rng, kind) for kind in every], "names")
-            batch["owners"] = torch.from_numpy(np.stack([_owners(scene) for scene in scenes]))
+            batch |= self.phrases.tokens([self.phrases.draw(rng, kind) for kind in self.named], "names")
+            owners = np.stack([_owners(scene) for scene in scenes])
+            batch["owners"] = torch.from_numpy(np.where(owners < len(self.named), owners, -1))
         masks = [[_mask_of(scene, int(kind)) for kind in row] for scene, row in zip(scenes, kinds, strict=True)]
         batch["targets"] = torch.from_numpy(np.array(masks))
         return batch
 
     def _prompted(self, rng: np.random.Generator, scene: Scene) -> NDArray[np.int64]:
         """A scene -> the kinds (P,) its texts name: those present, at most P - absent of them, then absent ones."""
-        present = rng.permutation(scene.kinds)[: self.stage.prompts - self.stage.absent]
-        others = np.setdiff1d(np.arange(len(self.generator.pictograms)), scene.kinds)
+        named = [kind for kind in scene.kinds if kind in self.named]
+        present = rng.permutation(named)[: self.stage.prompts - self.stage.absent]
+        others = np.setdiff1d(np.arange(len(self.named)), named)
         absent = rng.permutation(others)[: self.stage.prompts - len(present)]
         return np.concatenate([present, absent]).astype(np.int64)
+
+    def _companions(self, kind: int) -> range:
+        """A kind -> the kinds that may stand beside it in a scene: those with names, or those without."""
+        return self.named if kind in self.named else self.unnamed
 
     def _examples(self, rng: np.random.Generator, step: int, kinds: Sequence[int]) -> torch.Tensor:
         """Kinds (X,) -> example pictures (X, 3, s, s), all of one drawn side s."""
@@ -178,7 +195,7 @@ class SegmentationTask:
             if rng.random() < self.stage.plain_examples:
                 examples.append(normalised(self.generator.single(seed, kind, size)[None])[0])
             else:
-                scene = self.generator.scene(seed, must_contain=kind)
+                scene = self.generator.scene(seed, self._companions(kind), must_contain=kind)
                 pixels, mask = normalised(scene.picture[None])[0], torch.from_numpy(_mask_of(scene, kind))
                 examples.append(engineer(pixels, mask, STYLES[DEFAULT_STYLE], (size, size)))
         return torch.stack(examples)
@@ -192,7 +209,8 @@ class SegmentationTask:
             losses["dense"] = self._dense_loss(model, batch, answers)
             losses["loss"] = losses["loss"] + self.stage.dense * losses["dense"]
         if answers.examples is not None and self.stage.contrastive:
-            kinds = torch.cat([batch["kinds"], batch["example_kinds"]])
+            named = len(batch["example_kinds"]) - self.stage.unnamed
+            kinds = torch.cat([batch["kinds"], batch["example_kinds"][:named]])
             same = batch["example_kinds"][:, None] == kinds
             similarities = scaled_similarities(model, answers.examples, answers.texts)
             losses["matching"] = soft_contrastive_loss(similarities, same)
@@ -216,7 +234,8 @@ class SegmentationTask:
             examples = model.clip.get_image_features(batch["examples"])
             named = model.clip.get_text_features(batch["example_ids"], batch["example_keep"])
             share, places = batch["text_share"][..., None], batch["example_places"]
-            mixed = share * named[places] + (1 - share) * examples[places]  # (B, 2, E)
+            texts_there = named[places.clamp(max=len(named) - 1)]  # an unnamed kind has none, and a share of 0
+            mixed = share * texts_there + (1 - share) * examples[places]  # (B, 2, E)
             conditions = torch.cat([conditions, mixed.to(conditions.dtype)], dim=1)
             texts = torch.cat([texts, named])
         taps, _, grid = model.clip.vision_model.taps(batch["pixels"], model.extract_layers)
