@@ -52,7 +52,9 @@ def rows() -> list[Row]:
         names = list(truth(scene))
         asked.append(Row(f"text: {', '.join(names)}", scene, [TextPrompt(name) for name in names], names))
     lion = ImagePrompt(SCENES / "four_example.png", mask=truth("four_example")["lion"], label="example of a lion")
-    zebra = ImagePrompt(SCENES / "unseen_example.png", mask=truth("unseen_example")["zebra"], label="example of a zebra")
+    zebra = ImagePrompt(
+        SCENES / "unseen_example.png", mask=truth("unseen_example")["zebra"], label="example of a zebra"
+    )
     asked.append(Row("picture: an example of a lion", "four", [lion], ["lion"]))
     asked.append(Row("mixed: half text, half picture", "four", [0.5 * TextPrompt("a lion") + 0.5 * lion], ["lion"]))
     asked.append(Row("picture: a kind never seen in training", "unseen", [zebra], ["zebra"]))

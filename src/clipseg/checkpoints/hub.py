@@ -124,7 +124,7 @@ class _Repository:
         import huggingface_hub
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-        # The cache notes which files a commit lacks as well: no need to ask again, or to wait where there is no network.
+        # The cache also notes which files a commit lacks: no need to ask again, or to wait where there is no network.
         cached = huggingface_hub.try_to_load_from_cache(self.name, file, self._cache(), self.revision)
         if cached is huggingface_hub._CACHED_NO_EXIST and trust_absence:
             return None
@@ -209,8 +209,8 @@ class _Repository:
 def hub_has_an_address() -> bool:
     """Whether the hub's name can be looked up here at all, which takes a moment.
 
-    Without a network `huggingface_hub` would try again for half a minute a file before it says so, or before it makes do
-    with its cache. Behind a proxy names are the proxy's business, and the answer is yes.
+    Without a network `huggingface_hub` would try again for half a minute a file before it says so, or before it makes
+    do with its cache. Behind a proxy names are the proxy's business, and the answer is yes.
     """
     from huggingface_hub import constants
 

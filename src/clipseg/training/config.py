@@ -66,7 +66,8 @@ class Stage:
         absent              how many of these, at least, name a kind that is not in the scene
         example_sizes       sides of the example pictures; a step draws one of them
         examples            example pictures a step; each prompts its own scene and a neighbour's
-        unnamed             how many of the examples, the last ones but not all, show kinds that are never named; so do their scenes
+        unnamed             how many of the examples, the last ones but not all, show kinds that are never named;
+                            their scenes hold such kinds alone
         plain_examples      share of examples shown whole, one object on a background; the others have a mask
         dice, contrastive   weights of the Dice loss and of picture-text matching beside the cross-entropy
         dense               weight of matching every patch that one kind fills with the names of all kinds
