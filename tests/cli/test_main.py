@@ -43,10 +43,11 @@ def test_help_and_version_load_nothing(arguments: list[str]) -> None:
         assert all(name in done.stdout for name in main.COMMANDS)
 
 
-def test_help_is_instant() -> None:
+@pytest.mark.parametrize("arguments", [["-m", "clipseg", "--help"], ["-c", "import clipseg"]])
+def test_help_and_import_are_instant(arguments: list[str]) -> None:
     def seconds() -> float:
         begin = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "clipseg", "--help"], check=True, capture_output=True)
+        subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
         return time.perf_counter() - begin
 
     assert min(seconds() for _ in range(5)) < 0.3

@@ -178,7 +178,12 @@ def test_ctrl_c_leaves_whole_files(draw, folder, model) -> None:
     draw("cat.png", (300, 300))
     arguments = ["segment", *["cat.png"] * 500, "-p", "a cat", "--model", str(model), "-o", "out"]
     command = [sys.executable, "-m", "clipseg", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+
+    def heed() -> None:  # a shell's background jobs, such as this test may run in, hand down a deaf ear to SIGINT
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, preexec_fn=heed, **pipes) as running:
         lines = [running.stdout.readline() for _ in range(5)]
         running.send_signal(signal.SIGINT)
         rest, err = running.communicate(timeout=60)

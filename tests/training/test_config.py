@@ -1,10 +1,12 @@
 import ast
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
 import clipseg
+from clipseg.checkpoints.hub import BUNDLED
 from clipseg.data.scenes import SceneOptions
 from clipseg.errors import ConfigurationError
 from clipseg.training.config import ModelRecipe, Recipe, Stage, TowerRecipe, build, read_recipe
@@ -73,8 +75,10 @@ def test_a_recipe(recipe):
 def test_the_bundled_recipe():
     nano = read_recipe(ROOT / "recipes" / "nano.toml")
     assert nano.name == "nano"
-    assert [stage.task for stage in nano.stages] == ["contrastive", "segmentation"]
+    assert [stage.task for stage in nano.stages] == ["contrastive", *["segmentation"] * 3]
     assert nano.stages[1].example_sizes == (64, 64, 128)
+    beside_the_weights = json.loads((BUNDLED["nano"] / "recipe.json").read_text(encoding="utf-8"))
+    assert json.loads(json.dumps(dataclasses.asdict(nano))) == beside_the_weights
 
 
 def test_overrides(recipe):
