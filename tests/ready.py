@@ -19,6 +19,34 @@ from clipseg.segmenter import Segmenter
 WIDTH, SIDE, LONGEST = 12, 64, 16  # of conditions, of the model's input in pixels, of a prompt in tokens
 WORDS = ("a cat", "a red cup", "the dog", "wood", "a photo of a {}.", "something to fill", "a glass", "jar")
 
+# The smallest recipe with both tasks.
+RECIPE = """
+name = "pebble"
+[model]
+image_size = 32
+patch_size = 8
+vocab_size = 600
+projection_dim = 8
+reduce_dim = 8
+extract_layers = [0]
+decoder_intermediate_size = 16
+text = { hidden_size = 16, num_hidden_layers = 1, num_attention_heads = 2, intermediate_size = 16 }
+vision = { hidden_size = 16, num_hidden_layers = 1, num_attention_heads = 2, intermediate_size = 16 }
+[scenes]
+size = 32
+scale = [0.25, 1]
+[[stages]]
+task = "contrastive"
+steps = 5
+batch = 2
+lr = 1
+[[stages]]
+task = "segmentation"
+steps = 6
+batch = 2
+lr = 1e-3
+"""
+
 
 @cache
 def _vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:

@@ -10,25 +10,7 @@ import pytest
 from clipseg.errors import TrainingError
 from clipseg.training import loop
 from clipseg.training.config import Recipe
-
-RECIPE = """
-name = "pebble"
-[model]
-image_size = 32
-patch_size = 8
-vocab_size = 600
-projection_dim = 8
-reduce_dim = 8
-extract_layers = [0]
-decoder_intermediate_size = 16
-text = { hidden_size = 16, num_hidden_layers = 1, num_attention_heads = 2, intermediate_size = 16 }
-vision = { hidden_size = 16, num_hidden_layers = 1, num_attention_heads = 2, intermediate_size = 16 }
-[[stages]]
-task = "segmentation"
-steps = 5
-batch = 2
-lr = 1e-3
-"""
+from ready import RECIPE
 
 
 @pytest.fixture

@@ -10,34 +10,9 @@ from clipseg.checkpoints.hub import BUNDLED
 from clipseg.data.scenes import SceneOptions
 from clipseg.errors import ConfigurationError
 from clipseg.training.config import ModelRecipe, Recipe, Stage, TowerRecipe, build, read_recipe
+from ready import RECIPE
 
 ROOT = Path(__file__).parents[2]
-RECIPE = """
-name = "pebble"
-[model]
-image_size = 32
-patch_size = 8
-vocab_size = 600
-projection_dim = 8
-reduce_dim = 8
-extract_layers = [0]
-decoder_intermediate_size = 16
-text = { hidden_size = 16, num_hidden_layers = 1, num_attention_heads = 2, intermediate_size = 16 }
-vision = { hidden_size = 16, num_hidden_layers = 1, num_attention_heads = 2, intermediate_size = 16 }
-[scenes]
-size = 32
-scale = [0.25, 1]
-[[stages]]
-task = "contrastive"
-steps = 5
-batch = 2
-lr = 1
-[[stages]]
-task = "segmentation"
-steps = 6
-batch = 2
-lr = 1e-3
-"""
 
 
 @pytest.fixture

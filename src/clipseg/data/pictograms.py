@@ -47,8 +47,8 @@ SEEN: tuple[str, ...] = tuple(
 HELD_OUT: tuple[str, ...] = tuple("🦊🐘🐧🦋🐢🦓🐙🍓🍍🍕🧀🥕🍩🍄🌻🚁🚲🚜⛵🚀🎸☂🔑🪑🔨☎🏀🎩👟👑")
 """Characters of the 30 kinds no training may ever see: what a model makes of them is what it makes of the unknown."""
 
-# Anything else that is drawn well, in no order of subjects: nothing here is a held-out kind, holds one (a person on a
-# bicycle) or passes for one (another shoe, key, umbrella, guitar or sunflower).
+# Anything else that is drawn well, in no order of subjects. Nothing here is a held-out kind, holds one (a person on a
+# bicycle) or is another of it (another shoe, key or guitar); relatives there are, as a squid is of an octopus.
 UNNAMED: tuple[str, ...] = tuple(
     "😀😂😊😇😉😍😘😋😜🤪🤓😎🥳😢😭😤😡🤯😱🤔😴🤢🥵🥶🤠😈👹👺💀👻👽🤖👀👂👃👄👅🦷👍👋💪👶👧👩👵👴🎅🧙🧛🧟"
     "🐺🦝🐗🐑🐐🐀🐿🦨🦡🐾🦃🐓🐣🕊🦎🐋🦈🐡🐠🦐🦑🐛🦗🦂🦟🐩🐕🐈🐅🐆🐎🐂🐄🐖🐁🐇🐒🦍🦧💐🌸🌺🌾🌿🍂🌳"
