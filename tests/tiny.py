@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from clipseg.configuration import CLIPSegConfig
+from clipseg.configuration.clipseg import CLIPSegConfig
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
 
 WORDS, START, END = 60, 58, 59

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from clipseg.configuration import CLIPSegConfig
+from clipseg.configuration.clipseg import CLIPSegConfig
 from clipseg.modeling.outputs import (
     BaseModelOutputWithPooling,
     CLIPSegDecoderOutput,

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from clipseg.version import __version__
 
 if TYPE_CHECKING:
-    from clipseg.configuration import CLIPSegConfig, CLIPSegTextConfig, CLIPSegVisionConfig
+    from clipseg.configuration.clip import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
+    from clipseg.configuration.clipseg import CLIPSegConfig, CLIPSegTextConfig, CLIPSegVisionConfig
     from clipseg.errors import ClipsegError
     from clipseg.masks.masks import Mask, Masks
     from clipseg.modeling.clip import CLIPSegModel
@@ -31,17 +32,20 @@ if TYPE_CHECKING:
     from clipseg.segmenter import ImageFeatures, Segmenter
 
 _HOMES = {
+    "CLIPConfig": "configuration.clip",
     "CLIPImageProcessor": "processing.image_processors",
-    "CLIPSegConfig": "configuration",
+    "CLIPSegConfig": "configuration.clipseg",
     "CLIPSegForImageSegmentation": "modeling.segmentation",
     "CLIPSegModel": "modeling.clip",
     "CLIPSegProcessor": "processing.processors",
-    "CLIPSegTextConfig": "configuration",
+    "CLIPSegTextConfig": "configuration.clipseg",
     "CLIPSegTextModel": "modeling.text",
-    "CLIPSegVisionConfig": "configuration",
+    "CLIPSegVisionConfig": "configuration.clipseg",
     "CLIPSegVisionModel": "modeling.vision",
+    "CLIPTextConfig": "configuration.clip",
     "CLIPTokenizer": "processing.tokenization",
     "CLIPTokenizerFast": "processing.tokenization",
+    "CLIPVisionConfig": "configuration.clip",
     "ClipsegError": "errors",
     "EmbeddingPrompt": "prompting.prompts",
     "ImageFeatures": "segmenter",
@@ -57,6 +61,7 @@ _HOMES = {
 """Public name -> the module it lives in."""
 
 __all__ = [
+    "CLIPConfig",
     "CLIPImageProcessor",
     "CLIPSegConfig",
     "CLIPSegForImageSegmentation",
@@ -66,8 +71,10 @@ __all__ = [
     "CLIPSegTextModel",
     "CLIPSegVisionConfig",
     "CLIPSegVisionModel",
+    "CLIPTextConfig",
     "CLIPTokenizer",
     "CLIPTokenizerFast",
+    "CLIPVisionConfig",
     "ClipsegError",
     "EmbeddingPrompt",
     "ImageFeatures",

@@ -18,7 +18,7 @@ from PIL import Image
 
 from clipseg.cli import terminal
 from clipseg.cli.main import execute
-from clipseg.configuration import CLIPSegConfig, CLIPSegTextConfig, CLIPSegVisionConfig
+from clipseg.configuration.clipseg import CLIPSegConfig, CLIPSegTextConfig, CLIPSegVisionConfig
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
 from clipseg.processing.image_processors import ViTImageProcessor
 from clipseg.processing.processors import CLIPSegProcessor

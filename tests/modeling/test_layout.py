@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from clipseg.configuration import CLIPSegConfig
+from clipseg.configuration.clipseg import CLIPSegConfig
 from clipseg.modeling.clip import CLIPSegModel
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
 

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from clipseg.checkpoints.files import write_weights
-from clipseg.configuration import CLIPSegConfig, Configuration
+from clipseg.configuration.base import Configuration
+from clipseg.configuration.clipseg import CLIPSegConfig
 from clipseg.errors import CheckpointMismatchError, CheckpointNotFoundError, ConfigurationError, UsageError
 from clipseg.modeling.clip import CLIPSegModel
 from clipseg.modeling.layers import Attention

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from clipseg.configuration import CLIPSegConfig
+from clipseg.configuration.clipseg import CLIPSegConfig
 from clipseg.errors import ConfigurationError, PictureError, PromptError
 from clipseg.modeling.layers import Layer
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation, mask_loss

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from clipseg.configuration import CLIPSegConfig
+from clipseg.configuration.clipseg import CLIPSegConfig
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
 from tiny import config, pixels, randomise, segmenter, texts
 from twins import Twin, difference

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from clipseg.configuration import CLIPSegConfig
+from clipseg.configuration.clipseg import CLIPSegConfig
 from clipseg.errors import ConfigurationError
 from clipseg.modeling.initialisation import initialise_layer, zero_biases
 from clipseg.modeling.layers import Layer, run

@@ -13,7 +13,7 @@ from torch import nn
 
 from clipseg.checkpoints import files
 from clipseg.checkpoints.fitting import fit
-from clipseg.configuration import Configuration
+from clipseg.configuration.base import Configuration
 from clipseg.errors import ConfigurationError, UsageError
 from clipseg.modeling.layers import ATTENTIONS, Attention
 from clipseg.modeling.outputs import ModelOutput

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 
-from clipseg.configuration import CLIPSegConfig
+from clipseg.configuration.clipseg import CLIPSegConfig
 from clipseg.errors import ConfigurationError, PictureError, PromptError
 from clipseg.modeling.clip import CLIPSegModel
 from clipseg.modeling.decoder import CLIPSegDecoder

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from clipseg.configuration import CLIPSegTextConfig, TextConfiguration
+from clipseg.configuration.clip import TextConfiguration
+from clipseg.configuration.clipseg import CLIPSegTextConfig
 from clipseg.errors import PromptError
 from clipseg.modeling.initialisation import initialise_encoder
 from clipseg.modeling.layers import Encoder, Layer, padded_causal_mask

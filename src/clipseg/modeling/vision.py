@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import nn
 
-from clipseg.configuration import CLIPSegVisionConfig, VisionConfiguration
+from clipseg.configuration.clip import VisionConfiguration
+from clipseg.configuration.clipseg import CLIPSegVisionConfig
 from clipseg.errors import PictureError
 from clipseg.modeling.initialisation import initialise_encoder
 from clipseg.modeling.layers import Encoder, Layer

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from clipseg.configuration import CLIPSegConfig, CLIPSegTextConfig, CLIPSegVisionConfig
+from clipseg.configuration.clipseg import CLIPSegConfig, CLIPSegTextConfig, CLIPSegVisionConfig
 from clipseg.data.pictograms import SEEN, Pictogram, write_vocabulary
 from clipseg.data.scenes import SceneGenerator
 from clipseg.errors import ConfigurationError, TrainingError

@@ -1,4 +1,4 @@
-"""What a model is made of, as plain values: the configuration classes and their `config.json`.
+"""How any configuration is read from `config.json` and written back.
 
 Every class keeps keyword arguments it does not know as attributes, because released files carry dozens of them, and
 writes them back. Nothing here imports torch.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -160,154 +160,10 @@ class Configuration:
         return f"{type(self).__name__} {self.to_json_string()}"
 
 
-class TextConfiguration(Configuration):
-    """The text tower. Parameters in the documented order; `hidden_size` must be divisible by the head count."""
-
-    own_part = "text_config"
-
-    def __init__(
-        self,
-        vocab_size: int = 49408,
-        hidden_size: int = 512,
-        intermediate_size: int = 2048,
-        num_hidden_layers: int = 12,
-        num_attention_heads: int = 8,
-        max_position_embeddings: int = 77,
-        hidden_act: Any = "quick_gelu",
-        layer_norm_eps: float = 1e-5,
-        attention_dropout: float = 0.0,
-        initializer_range: float = 0.02,
-        initializer_factor: float = 1.0,
-        pad_token_id: int | None = 1,
-        bos_token_id: int | None = 49406,
-        eos_token_id: int | None = 49407,
-        **kwargs: Any,
-    ) -> None:
-        self.vocab_size = vocab_size
-        self.hidden_size = hidden_size
-        self.intermediate_size = intermediate_size
-        self.num_hidden_layers = num_hidden_layers
-        self.num_attention_heads = num_attention_heads
-        self.max_position_embeddings = max_position_embeddings
-        self.hidden_act = hidden_act
-        self.layer_norm_eps = layer_norm_eps
-        self.attention_dropout = attention_dropout
-        self.initializer_range = initializer_range
-        self.initializer_factor = initializer_factor
-        self.pad_token_id = pad_token_id
-        self.bos_token_id = bos_token_id
-        self.eos_token_id = eos_token_id
-        super().__init__(**kwargs)
-        _check_heads(self.hidden_size, self.num_attention_heads)
-
-
-class VisionConfiguration(Configuration):
-    """The vision tower. Parameters in the documented order; `hidden_size` must be divisible by the head count."""
-
-    own_part = "vision_config"
-
-    def __init__(
-        self,
-        hidden_size: int = 768,
-        intermediate_size: int = 3072,
-        num_hidden_layers: int = 12,
-        num_attention_heads: int = 12,
-        num_channels: int = 3,
-        image_size: int = 224,
-        patch_size: int = 32,
-        hidden_act: Any = "quick_gelu",
-        layer_norm_eps: float = 1e-5,
-        attention_dropout: float = 0.0,
-        initializer_range: float = 0.02,
-        initializer_factor: float = 1.0,
-        **kwargs: Any,
-    ) -> None:
-        self.hidden_size = hidden_size
-        self.intermediate_size = intermediate_size
-        self.num_hidden_layers = num_hidden_layers
-        self.num_attention_heads = num_attention_heads
-        self.num_channels = num_channels
-        self.image_size = image_size
-        self.patch_size = patch_size
-        self.hidden_act = hidden_act
-        self.layer_norm_eps = layer_norm_eps
-        self.attention_dropout = attention_dropout
-        self.initializer_range = initializer_range
-        self.initializer_factor = initializer_factor
-        super().__init__(**kwargs)
-        _check_heads(self.hidden_size, self.num_attention_heads)
-
-
-class CLIPSegTextConfig(TextConfiguration):
-    """The text tower of a CLIPSeg model."""
-
-    model_type = "clipseg_text_model"
-
-
-class CLIPSegVisionConfig(VisionConfiguration):
-    """The vision tower of a CLIPSeg model."""
-
-    model_type = "clipseg_vision_model"
-
-
-class CLIPSegConfig(Configuration):
-    """A whole CLIPSeg model: both towers, the projection and the decoder.
-
-    `extract_layers` are 0-based vision layers; `conditional_layer` is the decoder step (0 = deepest tap) that receives
-    the prompt; `decoder_hidden_act` and `decoder_attention_dropout` are kept for round trips and have no effect, as in
-    every existing implementation. `freeze_clip` (ours) freezes the towers' parameters when a model is built.
-    """
-
-    model_type = "clipseg"
-    sub_configs: ClassVar[dict[str, type[Configuration]]] = {
-        "text_config": CLIPSegTextConfig,
-        "vision_config": CLIPSegVisionConfig,
-    }
-
-    def __init__(
-        self,
-        text_config: Mapping[str, Any] | CLIPSegTextConfig | None = None,
-        vision_config: Mapping[str, Any] | CLIPSegVisionConfig | None = None,
-        projection_dim: int = 512,
-        logit_scale_init_value: float = 2.6592,
-        extract_layers: Sequence[int] = (3, 6, 9),
-        reduce_dim: int = 64,
-        decoder_num_attention_heads: int = 4,
-        decoder_attention_dropout: float = 0.0,
-        decoder_hidden_act: Any = "quick_gelu",
-        decoder_intermediate_size: int = 2048,
-        conditional_layer: int = 0,
-        use_complex_transposed_convolution: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        self.freeze_clip: bool = kwargs.pop("freeze_clip", True)
-        self.text_config = _part(CLIPSegTextConfig, text_config, kwargs.pop("text_config_dict", None))
-        self.vision_config = _part(CLIPSegVisionConfig, vision_config, kwargs.pop("vision_config_dict", None))
-        self.projection_dim = projection_dim
-        self.logit_scale_init_value = logit_scale_init_value
-        self.extract_layers = list(extract_layers)
-        self.reduce_dim = reduce_dim
-        self.decoder_num_attention_heads = decoder_num_attention_heads
-        self.decoder_attention_dropout = decoder_attention_dropout
-        self.decoder_hidden_act = decoder_hidden_act
-        self.decoder_intermediate_size = decoder_intermediate_size
-        self.conditional_layer = conditional_layer
-        self.use_complex_transposed_convolution = use_complex_transposed_convolution
-        self.initializer_factor = 1.0
-        super().__init__(**kwargs)
-
-    @classmethod
-    def from_text_vision_configs(
-        cls, text_config: CLIPSegTextConfig, vision_config: CLIPSegVisionConfig, **kwargs: Any
-    ) -> CLIPSegConfig:
-        """Two tower configurations -> the composite one."""
-        return cls(text_config=text_config.to_dict(), vision_config=vision_config.to_dict(), **kwargs)
-
-
 PartType = TypeVar("PartType", bound=Configuration)
 
 
-def _part(cls: type[PartType], given: Mapping[str, Any] | Configuration | None, override: Any) -> PartType:
+def part(cls: type[PartType], given: Mapping[str, Any] | Configuration | None, override: Any) -> PartType:
     """A sub-configuration from an object or a dictionary, see `_merged`."""
     if isinstance(given, cls) and not override:
         return given
@@ -336,7 +192,8 @@ def _plain(value: Any) -> Any:
     return getattr(value, "__name__", str(value))
 
 
-def _check_heads(width: int, heads: int) -> None:
+def check_heads(width: int, heads: int) -> None:
+    """Raise ConfigurationError unless `heads` divides `width`."""
     if heads < 1 or width % heads:
         raise ConfigurationError(f"hidden_size {width} is not divisible by num_attention_heads {heads}; change either")
 

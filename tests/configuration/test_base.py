@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipseg.configuration import CLIPSegConfig, CLIPSegTextConfig, CLIPSegVisionConfig, Configuration, read_json
+from clipseg.configuration.base import Configuration, read_json
+from clipseg.configuration.clipseg import CLIPSegConfig, CLIPSegTextConfig, CLIPSegVisionConfig
 from clipseg.errors import CheckpointNotFoundError, ConfigurationError, OutputError
 
 CLASSES = [CLIPSegConfig, CLIPSegTextConfig, CLIPSegVisionConfig]
