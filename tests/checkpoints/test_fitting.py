@@ -85,6 +85,24 @@ def test_a_clip_file_leaves_the_decoder_new() -> None:
     assert "missing: decoder." in refusal(CLIP, SEGMENTATION)  # only if the caller allows it
 
 
+def test_a_head_of_other_shapes_is_left_out_on_request() -> None:
+    wider = {**SEGMENTATION, "decoder.film_mul.bias": torch.zeros(99)}
+    assert "1 misshapen: decoder.film_mul.bias" in refusal(wider, SEGMENTATION, heads=("decoder.",))
+    fitted = fit(wider, shapes(SEGMENTATION), source="x", heads=("decoder.",), ignore_mismatched_heads=True)
+    assert same(fitted.tensors, clothed(CLIP, "clip."))
+    assert fitted.missing_heads == ("decoder.",)
+    assert fitted.mismatched_keys == (("decoder.film_mul.bias", (99,), (8,)),)
+    assert set(fitted.missing_keys) == set(DECODER)
+    with pytest.raises(CheckpointMismatchError, match=r"1 misshapen: clip\.logit_scale"):  # a tower's are never let pass
+        fit(
+            {**wider, "clip.logit_scale": torch.zeros(2)},
+            shapes(SEGMENTATION),
+            source="x",
+            heads=("decoder.",),
+            ignore_mismatched_heads=True,
+        )
+
+
 def test_part_of_a_head_is_refused() -> None:
     part = dict(SEGMENTATION)
     del part["decoder.film_mul.bias"]
@@ -131,6 +149,8 @@ def test_long_lists_are_cut() -> None:
         (SEGMENTATION, clothed(CLIP, "clip.") | REFINED, "use_complex_transposed_convolution=False"),
         (SEGMENTATION, SEGMENTATION | {"decoder.film_mul.weight": torch.zeros(16, 32)}, "set reduce_dim=8"),
         (SEGMENTATION, SEGMENTATION | {"decoder.layers.0.mlp.fc1.weight": torch.zeros(99, 8)}, "intermediate_size=24"),
+        (CLIP, CLIP | {"visual_projection.weight": torch.zeros(7, 64)}, "set projection_dim=32"),
+        (CLIP | {"classifier.bias": torch.ones(3)}, CLIP | {"classifier.bias": torch.ones(5)}, "own num_labels"),
         (DECODER, SEGMENTATION, "name the CLIP weights"),
         (decoder_file(), SEGMENTATION, "clipseg convert"),
         (openai_file(), CLIP, "clipseg convert"),

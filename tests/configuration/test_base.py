@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipseg.configuration.base import Configuration, read_json
+from clipseg.configuration.clip import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clipseg.configuration.clipseg import CLIPSegConfig, CLIPSegTextConfig, CLIPSegVisionConfig
 from clipseg.errors import CheckpointNotFoundError, ConfigurationError, OutputError
 
-CLASSES = [CLIPSegConfig, CLIPSegTextConfig, CLIPSegVisionConfig]
+WHOLES = [CLIPConfig, CLIPSegConfig]
+CLASSES = [*WHOLES, CLIPTextConfig, CLIPVisionConfig, CLIPSegTextConfig, CLIPSegVisionConfig]
 every = pytest.mark.parametrize("cls", CLASSES)
 
 LEFTOVERS: dict[str, Any] = {
@@ -105,7 +107,9 @@ def test_parts_and_whole_know_each_other() -> None:
     config = CLIPSegConfig()
     assert config.get_text_config() is config.text_config
     assert config.text_config.get_text_config() is config.text_config
-    assert [cls.model_type for cls in CLASSES] == ["clipseg", "clipseg_text_model", "clipseg_vision_model"]
+    assert [cls.model_type for cls in CLASSES] == [
+        "clip", "clipseg", "clip_text_model", "clip_vision_model", "clipseg_text_model", "clipseg_vision_model"
+    ]  # fmt: skip
 
 
 # Parts of a whole
@@ -146,6 +150,42 @@ def test_a_part_is_picked_out_of_its_whole(tmp_path: Path) -> None:
     assert CLIPSegVisionConfig.from_dict(old) == CLIPSegVisionConfig()
 
 
+@pytest.mark.parametrize("whole", WHOLES)
+def test_overrides_of_a_part_leave_the_rest_of_it(whole: type[Configuration], tmp_path: Path) -> None:
+    whole(text_config={"hidden_size": 64, "eos_token_id": 2}).save_pretrained(tmp_path)
+    config: Any = whole.from_pretrained(tmp_path, text_config={"vocab_size": 20}, projection_dim=7)
+    assert (config.text_config.vocab_size, config.text_config.hidden_size) == (20, 64)
+    assert (config.text_config.eos_token_id, config.projection_dim) == (2, 7)
+
+
+def test_parts_of_the_other_family() -> None:
+    seg = CLIPSegConfig({"hidden_size": 64}, {"patch_size": 16}, projection_dim=99)
+    assert CLIPConfig.from_dict(seg.to_dict()).vision_config.patch_size == 16
+    assert CLIPSegConfig.from_dict(CLIPConfig().to_dict()) is not None
+    text = CLIPTextConfig.from_dict(seg.to_dict())
+    assert (text.hidden_size, text.projection_dim) == (64, 99)  # a CLIPSeg part knows no width, so the whole's is taken
+    own = CLIPConfig({"projection_dim": 32}, projection_dim=64)
+    assert CLIPTextConfig.from_dict(own.to_dict()) == own.text_config
+    assert CLIPConfig(text_config=seg.text_config).text_config.hidden_size == 64
+
+
+@pytest.mark.parametrize("whole", WHOLES)
+@pytest.mark.parametrize("given", [CLIPVisionConfig(), CLIPConfig(), [("hidden_size", 8)], 3])
+def test_a_part_of_the_wrong_kind(whole: type[Configuration], given: Any) -> None:
+    with pytest.raises(TypeError, match=r"text_config is expected to be of type CLIP.*TextConfig or dict but is"):
+        whole(text_config=given)
+
+
+@pytest.mark.parametrize(
+    ("cls", "found"), [(CLIPConfig, "bert"), (CLIPTextConfig, "clip_vision_model"), (CLIPSegConfig, "siglip")]
+)
+def test_another_model_s_file_is_read_with_a_warning(cls: type[Configuration], found: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": found}))
+    with pytest.warns(UserWarning, match=f"type '{found}' is read as one of type '{cls.model_type}'") as caught:
+        assert cls.from_pretrained(tmp_path) == cls()
+    assert caught[0].filename == __file__
+
+
 # Through config.json
 
 
@@ -184,7 +224,7 @@ def test_dictionaries_are_copied() -> None:
 def test_the_released_file() -> None:
     config = CLIPSegConfig.from_dict(RELEASED)
     assert config.use_complex_transposed_convolution is True
-    assert config.dtype == config.torch_dtype == "float32"
+    assert config.to_dict()["dtype"] == "float32"
     assert config.architectures == ["CLIPSegForImageSegmentation"]
     assert (config.text_config.bos_token_id, config.text_config.eos_token_id) == (0, 2)
     assert (config.vision_config.patch_size, config.vision_config.top_k) == (16, 50)
@@ -225,14 +265,29 @@ def test_labels_stay_in_step() -> None:
     assert named.id2label[1] == "dog"
     assert CLIPSegConfig.from_dict(named.to_dict()).id2label == {0: "cat", 1: "dog", 2: "jar"}
     assert CLIPSegConfig(num_labels=0).id2label == {}
+    named.id2label = {"0": "cup", "1": "jar"}  # type: ignore[dict-item]  # as a file has them
+    assert (named.num_labels, named.id2label[0], named.label2id) == (2, "cup", {"cup": 0, "jar": 1})
+    named.label2id = {"cup": 1}
+    assert named.id2label[0] == "cup"
+
+
+def test_a_number_of_labels_wins_over_the_file_s_names(tmp_path: Path) -> None:
+    CLIPConfig(id2label={0: "cat", 1: "dog", 2: "jar"}).save_pretrained(tmp_path)
+    assert CLIPConfig.from_pretrained(tmp_path, num_labels=3).id2label[1] == "dog"
+    assert CLIPConfig.from_pretrained(tmp_path, num_labels=5).id2label[1] == "LABEL_1"
+    assert CLIPConfig.from_pretrained(tmp_path, id2label={0: "cup"}).num_labels == 1
 
 
 def test_both_names_of_the_type() -> None:
-    assert CLIPSegConfig(torch_dtype="float16").dtype == "float16"
-    assert CLIPSegConfig(dtype="bfloat16").torch_dtype == "bfloat16"
+    import torch
+
+    assert CLIPSegConfig(torch_dtype="float16").dtype == torch.float16
+    assert CLIPSegConfig(dtype="bfloat16").torch_dtype == torch.bfloat16
+    assert CLIPSegConfig(dtype="auto").dtype == "auto"
     config = CLIPSegConfig()
-    config.torch_dtype = "float16"
-    assert config.dtype == "float16"
+    config.torch_dtype = torch.float16
+    assert config.dtype == torch.float16
+    assert config.to_dict()["dtype"] == "float16"
 
 
 def test_equality_and_appearance() -> None:
@@ -246,11 +301,15 @@ def test_equality_and_appearance() -> None:
 # What is refused
 
 
-@pytest.mark.parametrize("cls", [CLIPSegTextConfig, CLIPSegVisionConfig])
+@pytest.mark.parametrize("cls", [CLIPTextConfig, CLIPVisionConfig, CLIPSegTextConfig, CLIPSegVisionConfig])
 @pytest.mark.parametrize("heads", [7, 0, -1])
 def test_heads_divide_the_width(cls: type[Configuration], heads: int) -> None:
     with pytest.raises(ValueError, match=f"hidden_size 64 is not divisible by num_attention_heads {heads}"):
         cls(hidden_size=64, num_attention_heads=heads)
+
+
+def test_any_width_under_the_usual_heads_is_left_to_the_model() -> None:
+    assert CLIPTextConfig(hidden_size=37).hidden_size == CLIPSegVisionConfig(hidden_size=37).hidden_size == 37
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

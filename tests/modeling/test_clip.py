@@ -1,18 +1,78 @@
 """CLIPSegModel: features, similarities and the contrastive loss."""
 
+import inspect
 import math
+from typing import Any
 
 import pytest
 import torch
+from torch.utils import _pytree as pytree
 
 from clipseg.errors import PictureError, PromptError
-from clipseg.modeling.clip import CLIPSegModel, contrastive_loss
-from tiny import config, pixels, randomise, texts
+from clipseg.modeling.clip import CLIPModel, CLIPSegModel, contrastive_loss
+from clipseg.modeling.outputs import CLIPOutput, CLIPSegOutput
+from tiny import clip_config, config, pixels, randomise, texts
 
 
 @pytest.fixture
 def model() -> CLIPSegModel:
     return randomise(CLIPSegModel(config())).eval()
+
+
+@pytest.fixture
+def clip(model: CLIPSegModel) -> CLIPModel:
+    """`model` under its other name, with the same weights."""
+    own = CLIPModel(clip_config()).eval()
+    own.load_state_dict(model.state_dict())
+    return own
+
+
+def test_both_names_are_one_model(model: CLIPSegModel, clip: CLIPModel) -> None:
+    with torch.no_grad():
+        ours, theirs = clip(**texts(3), pixel_values=pixels(2)), model(**texts(3), pixel_values=pixels(2))
+        assert (type(ours), type(theirs)) == (CLIPOutput, CLIPSegOutput)
+        assert all(map(torch.equal, pytree.tree_leaves(ours), pytree.tree_leaves(theirs)))
+        assert torch.equal(clip.get_text_features(**texts(3)), model.get_text_features(**texts(3)))
+        assert torch.equal(clip.get_image_features(pixels(2)), model.get_image_features(pixels(2)))
+
+
+def test_clip_takes_one_size_unless_told_otherwise(model: CLIPSegModel, clip: CLIPModel) -> None:
+    with pytest.raises(PictureError, match="doesn't match model"):
+        clip(**texts(1), pixel_values=pixels(1, 80))
+    with pytest.raises(PictureError, match="doesn't match model"):
+        clip.get_image_features(pixels(1, 80))
+    with torch.no_grad():
+        free = clip(**texts(1), pixel_values=pixels(1, 80), interpolate_pos_encoding=True)
+        assert torch.equal(free.image_embeds, model(**texts(1), pixel_values=pixels(1, 80)).image_embeds)
+        assert torch.equal(clip.get_image_features(pixels(1, 80), True), model.get_image_features(pixels(1, 80)))
+
+
+SIGNATURES = {
+    CLIPSegModel.forward: "input_ids pixel_values attention_mask position_ids return_loss output_attentions "
+    "output_hidden_states interpolate_pos_encoding return_dict",
+    CLIPSegModel.get_text_features: "input_ids attention_mask position_ids output_attentions output_hidden_states "
+    "return_dict",
+    CLIPSegModel.get_image_features: "pixel_values output_attentions output_hidden_states interpolate_pos_encoding "
+    "return_dict",
+    CLIPModel.forward: "input_ids pixel_values attention_mask position_ids return_loss interpolate_pos_encoding",
+    CLIPModel.get_text_features: "input_ids attention_mask position_ids",
+    CLIPModel.get_image_features: "pixel_values interpolate_pos_encoding",
+}
+
+
+@pytest.mark.parametrize("method", SIGNATURES, ids=lambda method: method.__qualname__)
+def test_the_documented_signatures(method: Any) -> None:
+    parameters = inspect.signature(method).parameters.values()
+    positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert " ".join(positional[1:]) == SIGNATURES[method]
+    for parameter in parameters:
+        if parameter.name == "interpolate_pos_encoding":
+            assert parameter.default is (method.__qualname__.split(".")[0] == "CLIPSegModel")
+
+
+def test_unknown_arguments_are_named(clip: CLIPModel) -> None:
+    with pytest.raises(TypeError, match="bool_masked_pos"):
+        clip(**texts(1), pixel_values=pixels(1), bool_masked_pos=None)
 
 
 def test_similarities_are_cosines_times_the_scale(model: CLIPSegModel) -> None:

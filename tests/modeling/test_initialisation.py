@@ -6,8 +6,14 @@ import pytest
 import torch
 from torch import nn
 
+from clipseg.configuration.clip import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clipseg.configuration.clipseg import CLIPSegConfig
+from clipseg.modeling.classification import CLIPForImageClassification
+from clipseg.modeling.clip import CLIPModel
+from clipseg.modeling.pretrained import PreTrainedModel
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
+from clipseg.modeling.text import CLIPTextModel, CLIPTextModelWithProjection
+from clipseg.modeling.vision import CLIPVisionModel, CLIPVisionModelWithProjection
 from tiny import config
 
 # Widths, depths and ranges that differ wherever the formulas could be confused.
@@ -72,6 +78,33 @@ def test_standard_deviation(model: CLIPSegForImageSegmentation, name: str) -> No
     noise = 4 / math.sqrt(2 * weight.numel())  # four standard errors of a standard deviation
     assert float(weight.std()) == pytest.approx(EXPECTED[name], rel=noise)
     assert abs(float(weight.mean())) < 5 * EXPECTED[name] / math.sqrt(weight.numel())
+
+
+@pytest.mark.parametrize(
+    ("cls", "expected"),
+    [
+        (CLIPModel, {"text_projection.weight": 96**-0.5, "visual_projection.weight": 160**-0.5}),
+        (CLIPTextModelWithProjection, {"text_projection.weight": 96**-0.5 * 0.5}),
+        (CLIPVisionModelWithProjection, {"visual_projection.weight": 160**-0.5 * 2}),
+        (CLIPForImageClassification, {"classifier.weight": 160**-0.5}),
+        (CLIPTextModel, {}),
+        (CLIPVisionModel, {}),
+    ],
+)
+def test_standard_deviations_of_clip(cls: type[PreTrainedModel], expected: dict[str, float]) -> None:
+    whole = CLIPConfig(CONFIG.text_config.to_dict(), CONFIG.vision_config.to_dict(), projection_dim=300, num_labels=99)
+    part = {CLIPTextConfig: whole.text_config, CLIPVisionConfig: whole.vision_config}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = cls(part.get(cls.config_class, whole))  # type: ignore[call-overload]
+    towers = {key.removeprefix("clip."): value for key, value in EXPECTED.items() if "_model." in key}
+    weights = model.state_dict()
+    checked = {name: std for name, std in {**towers, **expected}.items() if name in weights}
+    assert expected.keys() <= checked.keys()
+    for name, std in checked.items():
+        noise = 4 / math.sqrt(2 * weights[name].numel())
+        assert float(weights[name].std()) == pytest.approx(std, rel=noise), name
+    assert all(not bias.any() for name, bias in weights.items() if name.endswith(".bias"))
 
 
 def test_every_other_weight_is_a_norm_a_bias_or_the_scale(model: CLIPSegForImageSegmentation) -> None:

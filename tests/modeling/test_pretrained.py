@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from clipseg.checkpoints.files import write_weights
 from clipseg.configuration.base import Configuration
@@ -62,21 +63,12 @@ def test_there_and_back(tmp_path: Path, refined: bool, shard: int | str) -> None
         assert torch.equal(model(**INPUTS).logits, back(**INPUTS).logits)
 
 
-@pytest.mark.parametrize("cls", [CLIPSegModel, CLIPSegTextModel, CLIPSegVisionModel])
-def test_every_class_there_and_back(tmp_path: Path, cls: type[PreTrainedModel]) -> None:
-    part = {CLIPSegTextModel: "text_config", CLIPSegVisionModel: "vision_config"}.get(cls)
-    model = randomise(cls(getattr(config(), part) if part else config()))
-    model.save_pretrained(tmp_path)
-    assert same(model, cls.from_pretrained(tmp_path))
-    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == [cls.__name__]
-
-
 def test_parts_of_a_whole(folder: Path) -> None:
     whole = segmenter()
     assert same(whole.clip, CLIPSegModel.from_pretrained(folder))
     text, vision = CLIPSegTextModel.from_pretrained(folder), CLIPSegVisionModel.from_pretrained(folder)
     assert torch.equal(text.text_model.final_layer_norm.weight, whole.clip.text_model.final_layer_norm.weight)
-    assert torch.equal(vision(pixels(1))[0], whole.clip.vision_model(pixels(1))[0][0])
+    assert torch.equal(vision(pixels(1))[0], whole.clip.vision_model(pixels(1))[0])
 
 
 def test_saving_over_what_was_loaded(folder: Path) -> None:
@@ -176,6 +168,12 @@ def test_the_device(folder: Path, options: dict[str, str]) -> None:
     assert "device_map" not in model.config.to_dict()
 
 
+@pytest.mark.parametrize("where", ["cuda:99", 99, {"": 99}])
+def test_a_device_that_is_not_there(folder: Path, where: Any) -> None:
+    with pytest.raises(UsageError, match="is not available here"):
+        SEGMENTER.from_pretrained(folder, device_map=where)
+
+
 def test_one_attention_setting_for_all_parts(folder: Path) -> None:
     model = SEGMENTER.from_pretrained(folder, attn_implementation="eager")
 
@@ -187,6 +185,93 @@ def test_one_attention_setting_for_all_parts(folder: Path) -> None:
     assert implementations() == {"sdpa"}
     with pytest.raises(ConfigurationError, match="unknown attn_implementation 'flash'; known are sdpa, eager"):
         model.set_attn_implementation("flash")
+
+
+def test_parts_may_attend_differently(folder: Path) -> None:
+    model = SEGMENTER.from_pretrained(folder, attn_implementation={"": "sdpa", "text_config": "eager"})
+
+    def implementations(part: nn.Module) -> set[str]:
+        return {module.implementation for module in part.modules() if isinstance(module, Attention)}
+
+    assert implementations(model.clip.text_model) == {"eager"}
+    assert implementations(model.clip.vision_model) == implementations(model.decoder) == {"sdpa"}
+    model.set_attn_implementation("eager")
+    assert implementations(model) == {"eager"}
+    assert model.clip.vision_model.config._attn_implementation == "eager"
+
+
+def test_flash_attention_is_refused_clearly(folder: Path) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"unknown attn_implementation 'flash_attention_2'.*\"sdpa\" runs flash"
+    ):
+        SEGMENTER.from_pretrained(folder, attn_implementation="flash_attention_2")
+
+
+def test_options_without_effect_stay_out_of_the_configuration(folder: Path) -> None:
+    moot = {"low_cpu_mem_usage": True, "use_safetensors": True, "trust_remote_code": False, "resume_download": None}
+    model = SEGMENTER.from_pretrained(folder, **moot, proxies=None, variant=None, force_download=True)
+    assert not moot.keys() & vars(model.config).keys()
+    assert same(model, segmenter())
+
+
+@pytest.mark.parametrize("with_config", [True, False])
+def test_unknown_options_are_named(folder: Path, with_config: bool) -> None:
+    options = {"config": config()} if with_config else {}
+    with pytest.raises(UsageError, match="unknown argument 'reduced_dim'; did you mean 'reduce_dim'"):
+        SEGMENTER.from_pretrained(folder, reduced_dim=8, **options)
+    with pytest.raises(UsageError, match="proxies is not offered"):
+        SEGMENTER.from_pretrained(folder, proxies={"http": "somewhere"})
+
+
+def test_a_configuration_from_another_place(folder: Path, tmp_path: Path) -> None:
+    config(conditional_layer=2).save_pretrained(tmp_path / "other")
+    assert SEGMENTER.from_pretrained(folder, config=tmp_path / "other").decoder.conditional_layer == 2
+
+
+def test_tensors_in_the_place_of_files(folder: Path) -> None:
+    state = segmenter(seed=1).state_dict()
+    assert same(SEGMENTER.from_pretrained(None, config=config(), state_dict=state), segmenter(seed=1))
+    own = SEGMENTER.from_pretrained(folder, state_dict=state)
+    assert same(own, segmenter(seed=1))
+    with torch.no_grad():
+        own.decoder.film_mul.weight.zero_()
+    assert state["decoder.film_mul.weight"].any()  # copied
+    with pytest.raises(UsageError, match="needs a name or a folder, or config and state_dict"):
+        SEGMENTER.from_pretrained(None)
+
+
+def test_the_configuration_knows_the_type_it_was_loaded_in(folder: Path) -> None:
+    assert SEGMENTER.from_pretrained(folder, dtype="float16").config.dtype == torch.float16
+    assert SEGMENTER.from_pretrained(folder).config.torch_dtype == torch.float32
+
+
+# Saving
+
+
+def test_a_pickle_of_tensors_on_request(folder: Path) -> None:
+    segmenter(seed=1).save_pretrained(folder, safe_serialization=False)
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "pytorch_model.bin"]
+    assert same(SEGMENTER.from_pretrained(folder), segmenter(seed=1))
+
+
+def test_other_tensors_than_the_model_s_own(tmp_path: Path) -> None:
+    segmenter().save_pretrained(tmp_path, state_dict=segmenter(seed=1).state_dict())
+    assert same(SEGMENTER.from_pretrained(tmp_path), segmenter(seed=1))
+
+
+def test_one_process_writes(tmp_path: Path) -> None:
+    segmenter().save_pretrained(tmp_path, is_main_process=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_of_saving(tmp_path: Path) -> None:
+    segmenter().save_pretrained(tmp_path, push_to_hub=False, token="secret", variant=None)
+    with pytest.raises(UsageError, match="push_to_hub is not offered"):
+        segmenter().save_pretrained(tmp_path, push_to_hub=True)
+    with pytest.raises(
+        UsageError, match="save_pretrained got an unknown argument 'max_shard_sise'; did you mean 'max_"
+    ):
+        segmenter().save_pretrained(tmp_path, max_shard_sise="1GB")
 
 
 # What does not fit

@@ -117,7 +117,7 @@ def test_a_rectangle_is_decoded_from_its_own_patches() -> None:
     model, conditions = segmenter(), vectors(1, 12)
     picture = pixels(1, 7 * 16, 28 * 16)
     with torch.no_grad():
-        states = model.clip.vision_model(picture, output_hidden_states=True)[0].hidden_states
+        states = model.clip.vision_model(picture, output_hidden_states=True).hidden_states
         assert states is not None
         y = torch.zeros(())
         decoder = model.decoder

@@ -1,13 +1,16 @@
 """The text tower: where a text ends, padding of all sorts, and what is too long."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipseg.errors import PromptError
-from clipseg.modeling.text import CLIPSegTextModel, TextTransformer
-from tiny import END, START, config, randomise, texts
+from clipseg.modeling.text import CLIPSegTextModel, CLIPTextModel, CLIPTextModelWithProjection, TextTransformer
+from tiny import END, START, clip_config, config, randomise, texts
+from tiny import model as tiny_model
 
 
 def tower(eos: int | None = END) -> CLIPSegTextModel:
@@ -44,6 +47,13 @@ def test_a_text_without_end_warns_and_pools_its_start() -> None:
         output = tower()(ids)
     assert torch.equal(output.pooler_output[0], output.last_hidden_state[0, 0])
     assert torch.equal(output.pooler_output[1], output.last_hidden_state[1, 2])
+
+
+def test_the_warning_comes_once_a_model() -> None:
+    model, ids = tower(), torch.tensor([[START, 4, 5]])
+    with pytest.warns(UserWarning, match="no end-of-text token"):
+        model(ids)
+    model(ids)  # warnings are errors in these tests
 
 
 def test_no_end_at_all_is_a_text_without_end() -> None:
@@ -114,10 +124,33 @@ def test_a_mask_of_four_dimensions_is_used_as_it_is() -> None:
         assert not torch.allclose(model(ids, torch.zeros(1, 1, 9, 9))[0], model(ids)[0], atol=0.01)
 
 
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_such_a_mask_may_be_of_truths(attention: str) -> None:
+    model, ids = tower(), texts(2)["input_ids"]
+    model.set_attn_implementation(attention)
+    with torch.no_grad():
+        assert torch.allclose(model(ids, torch.ones(1, 1, 9, 9).bool().tril())[0], model(ids)[0], rtol=0, atol=1e-6)
+
+
 def test_leading_axes_are_flattened() -> None:
     model, ids = tower(), texts(4)["input_ids"]
+    mask = torch.ones_like(ids).reshape(2, 2, 9)
+    mask[0, 1, :2] = 0
     with torch.no_grad():
         assert torch.equal(model(ids.reshape(2, 2, 9))[1], model(ids)[1])
+        assert torch.equal(model(ids.reshape(2, 2, 9), mask)[1], model(ids, mask.reshape(4, 9))[1])
+
+
+def test_positions_may_be_given_once_or_for_each_text() -> None:
+    model, ids = tower(), texts(2)["input_ids"]
+    straight, reverse = torch.arange(9), torch.arange(9).flip(0)
+    with torch.no_grad():
+        assert torch.equal(model(ids, position_ids=straight)[0], model(ids)[0])
+        assert torch.equal(model(ids, position_ids=straight[None])[0], model(ids)[0])
+        both = model(ids, position_ids=torch.stack([straight, reverse]))[0]
+        assert torch.equal(both[0], model(ids)[0][0])
+        assert torch.equal(both[1], model(ids, position_ids=reverse)[0][1])
+        assert not torch.allclose(both[1], model(ids)[0][1], atol=0.01)
 
 
 def test_the_longest_text_passes_and_a_longer_one_does_not() -> None:
@@ -130,6 +163,53 @@ def test_the_longest_text_passes_and_a_longer_one_does_not() -> None:
 def test_ids_are_needed() -> None:
     with pytest.raises(PromptError, match=r"^You have to specify input_ids"):
         tower()()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"input_ids": torch.ones(1, 3)}, r"input_ids are torch\.float32; expected a tensor of integers"),
+        ({"input_ids": torch.ones(1, 3).bool()}, r"input_ids are torch\.bool; expected"),
+        ({"input_ids": [[START, END]]}, r"input_ids are list; expected a tensor"),
+        ({"input_ids": torch.tensor([[START, 60, END]])}, "input_ids reach from 58 to 60, but the model knows 0 to 59"),
+        ({"input_ids": torch.tensor([[START, -1, END]])}, "input_ids reach from -1 to 59"),
+        ({"attention_mask": torch.ones(2, 8)}, r"attention_mask has shape \(2, 8\); expected that of .* \(2, 9\)"),
+        ({"attention_mask": torch.ones(9)}, r"attention_mask has shape \(9,\)"),
+        ({"position_ids": torch.arange(8)}, r"position_ids have shape \(8,\); expected \(9,\) or \(2, 9\)"),
+        ({"position_ids": torch.arange(9) + 12}, "position_ids reach from 12 to 20, but the model knows 0 to 19"),
+        ({"position_ids": torch.arange(9.0)}, r"position_ids are torch\.float32"),
+    ],
+)
+def test_inputs_that_cannot_be(inputs: dict[str, Any], message: str) -> None:
+    with pytest.raises(PromptError, match=message):
+        tower()(**{"input_ids": texts(2)["input_ids"], **inputs})
+
+
+def test_short_integers_are_ids_too() -> None:
+    model, ids = tower(), texts(2)["input_ids"]
+    assert torch.equal(model(ids.int())[0], model(ids)[0])
+
+
+def test_clip_s_tower_is_the_same_tower() -> None:
+    model = tower()
+    clip = CLIPTextModel(clip_config().text_config).eval()
+    clip.load_state_dict(model.state_dict())
+    assert torch.equal(clip(**texts(2))[0], model(**texts(2))[0])
+    with pytest.raises(TypeError, match="hidden_states"):
+        clip(**texts(1), hidden_states=True)
+
+
+def test_a_projection_on_top() -> None:
+    model = tiny_model(CLIPTextModelWithProjection, clip_config())
+    output = model(**texts(2), output_hidden_states=True, output_attentions=True)
+    tower_output = model.text_model(**texts(2), output_hidden_states=True)
+    assert list(output) == ["text_embeds", "last_hidden_state", "hidden_states", "attentions"]
+    assert output.text_embeds.shape == (2, 10)
+    assert torch.allclose(output.text_embeds, model.text_projection(tower_output.pooler_output), atol=1e-6)
+    assert torch.allclose(output.last_hidden_state, tower_output.last_hidden_state, atol=1e-5)
+    as_tuple = model(**texts(2), return_dict=False)
+    assert type(as_tuple) is tuple
+    assert torch.allclose(as_tuple[0], output.text_embeds, atol=1e-5)
 
 
 def test_states_and_attentions() -> None:

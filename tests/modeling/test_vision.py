@@ -7,8 +7,15 @@ import torch
 import torch.nn.functional as F
 
 from clipseg.errors import PictureError
-from clipseg.modeling.vision import MOST_GRIDS, CLIPSegVisionModel, VisionEmbeddings
-from tiny import config, pixels, randomise
+from clipseg.modeling.vision import (
+    MOST_GRIDS,
+    CLIPSegVisionModel,
+    CLIPVisionModel,
+    CLIPVisionModelWithProjection,
+    VisionEmbeddings,
+)
+from tiny import clip_config, config, pixels, randomise
+from tiny import model as tiny_model
 
 
 @pytest.fixture
@@ -48,12 +55,51 @@ def test_pixels_are_needed(model: CLIPSegVisionModel) -> None:
         model()
 
 
+@pytest.mark.parametrize("shape", [(3, 64, 64), (1, 1, 64, 64), (64, 64), (1, 1, 3, 64, 64)])
+def test_pixels_have_four_axes_and_the_model_s_channels(model: CLIPSegVisionModel, shape: tuple[int, ...]) -> None:
+    with pytest.raises(PictureError, match=r"pixel_values has shape .*; expected \(batch, 3, height, width\)"):
+        model(torch.zeros(shape))
+
+
+def test_pixels_are_a_tensor(model: CLIPSegVisionModel) -> None:
+    with pytest.raises(PictureError, match="pixel_values is a ndarray; expected a tensor"):
+        model(pixels(1).numpy())
+
+
 def test_the_grid_is_told(model: CLIPSegVisionModel) -> None:
-    assert model.vision_model(pixels(1, 50, 111))[1] == (3, 6)
+    assert model.vision_model.look(pixels(1, 50, 111))[2] == (3, 6)
 
 
 def test_the_patch_embedding_is_the_input_embedding(model: CLIPSegVisionModel) -> None:
     assert tuple(model.get_input_embeddings().weight.shape) == (24, 3, 16, 16)
+
+
+# CLIP's own
+
+
+def test_clip_s_tower_is_the_same_but_for_its_sizes(model: CLIPSegVisionModel) -> None:
+    clip = CLIPVisionModel(clip_config().vision_config).eval()
+    clip.load_state_dict(model.state_dict())
+    for output in (clip(pixels(2)), clip(pixels(2), True), clip.vision_model(pixels(2))):
+        assert torch.equal(output[0], model(pixels(2))[0])
+    for tower in (clip, clip.vision_model):
+        with pytest.raises(PictureError, match="doesn't match model"):
+            tower(pixels(1, 80))
+        assert torch.equal(tower(pixels(1, 80), interpolate_pos_encoding=True)[1], model(pixels(1, 80))[1])
+    with pytest.raises(TypeError, match="labels"):
+        clip(pixels(1), labels=None)
+
+
+def test_a_projection_on_top() -> None:
+    model = tiny_model(CLIPVisionModelWithProjection, clip_config())
+    output = model(pixels(2), output_hidden_states=True, output_attentions=True)
+    tower = model.vision_model(pixels(2))
+    assert list(output) == ["image_embeds", "last_hidden_state", "hidden_states", "attentions"]
+    assert output.image_embeds.shape == (2, 14)
+    assert torch.allclose(output.image_embeds, model.visual_projection(tower.pooler_output), atol=1e-6)
+    assert torch.allclose(output.last_hidden_state, tower.last_hidden_state, atol=1e-5)
+    assert [len(output.hidden_states), len(output.attentions)] == [5, 4]
+    assert type(model(pixels(2), return_dict=False)) is tuple
 
 
 # The table of positions

@@ -26,6 +26,7 @@ _PLAIN_HEAD = "decoder.transposed_convolution.weight"
 _REFINED_HEAD = "decoder.transposed_convolution.0.weight"
 _REFINED_KERNEL = "decoder.transposed_convolution.2.weight"
 _FILM = "decoder.film_mul.weight"
+_PROJECTIONS = ("text_projection.weight", "visual_projection.weight")
 _INNER = "decoder.layers.0.mlp.fc1.weight"
 _REDUCES = re.compile(r"decoder\.reduces\.\d+\.weight")
 
@@ -34,13 +35,15 @@ _REDUCES = re.compile(r"decoder\.reduces\.\d+\.weight")
 class Fitted:
     """A file that fits: its tensors under the model's names, and what the model has to do without.
 
-    `missing_keys` are those of the missing heads, `surplus_keys` what the file held beyond the model's needs.
+    `missing_keys` are those of the missing heads, `surplus_keys` what the file held beyond the model's needs, and
+    `mismatched_keys` those of heads that were left out because of them, with the shapes found and expected.
     """
 
     tensors: dict[str, Tensor]
     missing_heads: tuple[str, ...]
     missing_keys: tuple[str, ...]
     surplus_keys: tuple[str, ...]
+    mismatched_keys: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
 
 
 def fit(
@@ -50,18 +53,29 @@ def fit(
     source: str,
     heads: Sequence[str] = (),
     surplus: Sequence[str] = (),
+    ignore_mismatched_heads: bool = False,
 ) -> Fitted:
     """A file's tensors and the shapes a model expects -> the tensors under the model's names, complete and finite.
 
     `heads` are prefixes (`decoder.`) that a file may lack entirely, and which the caller then initialises and warns
-    about; partly there is an error. `surplus` are prefixes of tensors that the model can do without. Position indices
-    and the unused `reduce` of original files never count. Raises one CheckpointMismatchError that names all missing,
-    unused and misshapen tensors, or those with NaN or infinity, and the way out where one is known.
+    about; partly there is an error, and so are other shapes, unless `ignore_mismatched_heads` leaves such a head out.
+    `surplus` are prefixes of tensors that the model can do without. Position indices and the unused `reduce` of
+    original files never count. Raises one CheckpointMismatchError that names all missing, unused and misshapen
+    tensors, or those with NaN or infinity, and the way out where one is known.
     """
     if all(key.startswith("module.") for key in tensors):  # a data-parallel save
         tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
     named = {key: value for key, value in tensors.items() if not _IGNORED.fullmatch(key)}
     found = _renamed(named, expected, tuple(heads))
+    misshapen = [key for key in expected if key in found and tuple(found[key].shape) != tuple(expected[key])]
+    mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
+    if ignore_mismatched_heads:
+        left = tuple(head for head in heads if any(key.startswith(head) for key in misshapen))
+        mismatched = tuple(
+            (key, tuple(found[key].shape), tuple(expected[key])) for key in misshapen if key.startswith(left)
+        )
+        found = {key: value for key, value in found.items() if not key.startswith(left)}
+        misshapen = [key for key in misshapen if not key.startswith(left)]
     absent_heads = tuple(head for head in heads if _lacks_entirely(found, expected, head))
     absent = [key for key in expected if key not in found]
     left_out = tuple(key for key in absent if key.startswith(absent_heads))
@@ -70,7 +84,7 @@ def fit(
     problems = _Problems(
         missing=[key for key in absent if key not in left_out],
         unused=[key for key in extra if key not in spare],
-        misshapen=[key for key in expected if key in found and tuple(found[key].shape) != tuple(expected[key])],
+        misshapen=misshapen,
     )
     if problems:
         raise CheckpointMismatchError(problems.message(source, found, expected))
@@ -78,7 +92,7 @@ def fit(
     sick = [key for key, value in fitting.items() if not _is_finite(value)]
     if sick:
         raise CheckpointMismatchError(f"{source}: NaN or infinite values in {abbreviate(sick)}: the file is damaged")
-    return Fitted(fitting, absent_heads, left_out, spare)
+    return Fitted(fitting, absent_heads, left_out, spare, mismatched)
 
 
 def _lacks_entirely(found: Mapping[str, Tensor], expected: Shapes, head: str) -> bool:
@@ -172,6 +186,13 @@ def _remedies(found: Mapping[str, Tensor], expected: Shapes, misshapen: Sequence
     for key, option in ((_FILM, "reduce_dim"), (_INNER, "decoder_intermediate_size")):
         if key in misshapen and found[key].shape[:1] != torch.Size(expected[key][:1]):
             yield f"set {option}={found[key].shape[:1].numel()}"
+    for key in misshapen:
+        if key.endswith(_PROJECTIONS) and found[key].shape[1:] == torch.Size(expected[key][1:]):
+            yield f"set projection_dim={found[key].shape[:1].numel()}"
+            break
+        if key.startswith("classifier."):
+            yield "name the file's own num_labels, or set ignore_mismatched_sizes=True for a new classifier"
+            break
     in_file, in_model = (sum(bool(_REDUCES.fullmatch(key)) for key in keys) for keys in (found, expected))
     if in_file and in_model and in_file != in_model:
         yield f"name {in_file} layers in extract_layers, not {in_model}"

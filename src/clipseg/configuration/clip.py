@@ -46,7 +46,7 @@ class TextConfiguration(Configuration):
         self.bos_token_id = bos_token_id
         self.eos_token_id = eos_token_id
         super().__init__(**kwargs)
-        check_heads(self.hidden_size, self.num_attention_heads)
+        check_heads(hidden_size, num_attention_heads, usual=8)
 
 
 class VisionConfiguration(Configuration):
@@ -83,7 +83,7 @@ class VisionConfiguration(Configuration):
         self.initializer_range = initializer_range
         self.initializer_factor = initializer_factor
         super().__init__(**kwargs)
-        check_heads(self.hidden_size, self.num_attention_heads)
+        check_heads(hidden_size, num_attention_heads, usual=12)
 
 
 class CLIPTextConfig(TextConfiguration):
@@ -93,6 +93,7 @@ class CLIPTextConfig(TextConfiguration):
     """
 
     model_type = "clip_text_model"
+    from_whole = ("projection_dim",)
 
     def __init__(
         self,
@@ -114,6 +115,7 @@ class CLIPVisionConfig(VisionConfiguration):
     """
 
     model_type = "clip_vision_model"
+    from_whole = ("projection_dim",)
 
     def __init__(
         self,

@@ -5,18 +5,20 @@ Shapes: n_img pictures · n_txt texts · E projected width.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import nn
 
-from clipseg.configuration.clipseg import CLIPSegConfig, CLIPSegTextConfig, CLIPSegVisionConfig
+from clipseg.configuration.clip import CLIPConfig
+from clipseg.configuration.clipseg import CLIPSegConfig
 from clipseg.errors import PromptError
+from clipseg.modeling.calls import answer, flag
 from clipseg.modeling.initialisation import initialise_projection
-from clipseg.modeling.outputs import CLIPSegOutput
-from clipseg.modeling.pretrained import PreTrainedModel, flag
-from clipseg.modeling.text import TextTransformer
+from clipseg.modeling.outputs import CLIPOutput, CLIPSegOutput
+from clipseg.modeling.pretrained import PreTrainedModel
+from clipseg.modeling.text import IDS_IN, TextTransformer
 from clipseg.modeling.vision import VisionTransformer
 
 
@@ -31,21 +33,24 @@ def contrastive_loss(logits_per_text: torch.Tensor) -> torch.Tensor:
     return (F.cross_entropy(logits_per_text, target) + F.cross_entropy(logits_per_text.t(), target)) / 2
 
 
-class CLIPSegModel(PreTrainedModel):
-    """The CLIP model under CLIPSeg; it takes pictures of any size by default."""
+class _TwoTowers(PreTrainedModel):
+    """All of CLIP. Its public names differ in configuration, order of arguments, and `any_size`.
 
-    config_class = CLIPSegConfig
+    `any_size` says whether pictures of any size are taken where the call does not.
+    """
+
     main_input_name = "input_ids"
-    surplus_prefixes = ("decoder.",)
+    input_embeddings = IDS_IN
+    output_class: ClassVar[type[CLIPOutput]] = CLIPOutput
+    any_size: ClassVar[bool] = False
 
-    def __init__(self, config: CLIPSegConfig) -> None:
+    def __init__(self, config: CLIPConfig | CLIPSegConfig) -> None:
         super().__init__(config)
-        _check_part("text_config", config.text_config, CLIPSegTextConfig)
-        _check_part("vision_config", config.vision_config, CLIPSegVisionConfig)
-        self.text_model = TextTransformer(config.text_config)
-        self.vision_model = VisionTransformer(config.vision_config)
-        self.visual_projection = nn.Linear(config.vision_config.hidden_size, config.projection_dim, bias=False)
-        self.text_projection = nn.Linear(config.text_config.hidden_size, config.projection_dim, bias=False)
+        text, vision = config.text_config, config.vision_config
+        self.text_model = TextTransformer(text)
+        self.vision_model = VisionTransformer(vision, interpolate_pos_encoding=self.any_size)
+        self.visual_projection = nn.Linear(vision.hidden_size, config.projection_dim, bias=False)
+        self.text_projection = nn.Linear(text.hidden_size, config.projection_dim, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(float(config.logit_scale_init_value)))
         self.initialise()
 
@@ -56,13 +61,99 @@ class CLIPSegModel(PreTrainedModel):
         initialise_projection(self.visual_projection, self.config.initializer_factor)
         nn.init.constant_(self.logit_scale, self.config.logit_scale_init_value)
 
-    def get_input_embeddings(self) -> nn.Embedding:
-        """-> the token embedding."""
-        return self.text_model.embeddings.token_embedding
+    def _text_features(
+        self,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        position_ids: torch.Tensor | None,
+    ) -> torch.Tensor:
+        pooled = self.text_model(input_ids, attention_mask, position_ids, False, False, return_dict=True).pooler_output
+        return self.text_projection(pooled)  # type: ignore[no-any-return]
 
-    def set_input_embeddings(self, value: nn.Embedding) -> None:
-        """Replace the token embedding."""
-        self.text_model.embeddings.token_embedding = value
+    def _image_features(self, pixel_values: torch.Tensor | None, interpolate_pos_encoding: bool) -> torch.Tensor:
+        pooled = self.vision_model(pixel_values, False, False, interpolate_pos_encoding, return_dict=True).pooler_output
+        return self.visual_projection(pooled)  # type: ignore[no-any-return]
+
+    def _compare(
+        self,
+        input_ids: torch.Tensor | None,
+        pixel_values: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        position_ids: torch.Tensor | None,
+        return_loss: bool | None,
+        interpolate_pos_encoding: bool,
+        output_attentions: bool | None,
+        output_hidden_states: bool | None,
+        return_dict: bool | None,
+    ) -> CLIPOutput | tuple[Any, ...]:
+        attentions = flag(output_attentions, self.config.output_attentions)
+        states = flag(output_hidden_states, self.config.output_hidden_states)
+        vision = self.vision_model(pixel_values, attentions, states, interpolate_pos_encoding, return_dict=True)
+        text = self.text_model(input_ids, attention_mask, position_ids, attentions, states, return_dict=True)
+        image_embeds = self.visual_projection(vision.pooler_output)
+        text_embeds = self.text_projection(text.pooler_output)
+        image_embeds = image_embeds / image_embeds.norm(dim=-1, keepdim=True)
+        text_embeds = text_embeds / text_embeds.norm(dim=-1, keepdim=True)
+        logits_per_text = text_embeds @ image_embeds.t().to(text_embeds.device) * self.logit_scale.exp()
+        output = self.output_class(
+            loss=contrastive_loss(logits_per_text) if return_loss else None,
+            logits_per_image=logits_per_text.t(),
+            logits_per_text=logits_per_text,
+            text_embeds=text_embeds,
+            image_embeds=image_embeds,
+            text_model_output=text,
+            vision_model_output=vision,
+        )
+        return answer(output, self.config, return_dict)
+
+
+class CLIPModel(_TwoTowers):
+    """CLIP; it takes pictures of one size unless `interpolate_pos_encoding` is set."""
+
+    config_class = CLIPConfig
+
+    def get_text_features(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Ids (n_txt, S) -> projected text embeddings (n_txt, E), not normalised."""
+        return self._text_features(input_ids, attention_mask, position_ids)
+
+    def get_image_features(self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool = False) -> torch.Tensor:
+        """Pixels (n_img, 3, H, W) -> projected picture embeddings (n_img, E), not normalised."""
+        return self._image_features(pixel_values, interpolate_pos_encoding)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        return_loss: bool | None = None,
+        interpolate_pos_encoding: bool = False,
+        *,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> CLIPOutput | tuple[Any, ...]:
+        """Ids (n_txt, S) and pixels (n_img, 3, H, W) -> similarities (n_img, n_txt), normalised embeddings, towers.
+
+        With `return_loss` also the contrastive loss; that needs as many texts as pictures (PromptError).
+        """
+        return self._compare(
+            input_ids, pixel_values, attention_mask, position_ids, return_loss, interpolate_pos_encoding,
+            output_attentions, output_hidden_states, return_dict,
+        )  # fmt: skip
+
+
+class CLIPSegModel(_TwoTowers):
+    """The CLIP under CLIPSeg: `CLIPModel` with its own order of arguments, and pictures of any size by default."""
+
+    config_class = CLIPSegConfig
+    output_class = CLIPSegOutput
+    any_size = True
 
     def get_text_features(
         self,
@@ -73,9 +164,8 @@ class CLIPSegModel(PreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> torch.Tensor:
-        """Ids (n_txt, S) -> projected text embeddings (n_txt, E), not normalised. The last three change nothing."""
-        pooled = self.text_model(input_ids, attention_mask, position_ids).pooler_output
-        return self.text_projection(pooled)  # type: ignore[no-any-return]
+        """As of `CLIPModel`; the last three change nothing."""
+        return self._text_features(input_ids, attention_mask, position_ids)
 
     def get_image_features(
         self,
@@ -85,9 +175,8 @@ class CLIPSegModel(PreTrainedModel):
         interpolate_pos_encoding: bool = True,
         return_dict: bool | None = None,
     ) -> torch.Tensor:
-        """Pixels (n_img, 3, H, W) -> projected picture embeddings (n_img, E), not normalised."""
-        output, _ = self.vision_model(pixel_values, interpolate_pos_encoding=interpolate_pos_encoding)
-        return self.visual_projection(output.pooler_output)  # type: ignore[no-any-return]
+        """As of `CLIPModel`; the outputs' flags change nothing."""
+        return self._image_features(pixel_values, interpolate_pos_encoding)
 
     def forward(
         self,
@@ -100,39 +189,9 @@ class CLIPSegModel(PreTrainedModel):
         output_hidden_states: bool | None = None,
         interpolate_pos_encoding: bool = True,
         return_dict: bool | None = None,
-    ) -> CLIPSegOutput | tuple[Any, ...]:
-        """Ids (n_txt, S) and pixels (n_img, 3, H, W) -> similarities (n_img, n_txt), normalised embeddings, towers.
-
-        With `return_loss` also the contrastive loss; that needs as many texts as pictures (PromptError).
-        """
-        attentions = flag(output_attentions, self.config.output_attentions)
-        states = flag(output_hidden_states, self.config.output_hidden_states)
-        vision, _ = self.vision_model(
-            pixel_values,
-            output_attentions=attentions,
-            output_hidden_states=states,
-            interpolate_pos_encoding=interpolate_pos_encoding,
-        )
-        text = self.text_model(
-            input_ids, attention_mask, position_ids, output_attentions=attentions, output_hidden_states=states
-        )
-        image_embeds = self.visual_projection(vision.pooler_output)
-        text_embeds = self.text_projection(text.pooler_output)
-        image_embeds = image_embeds / image_embeds.norm(dim=-1, keepdim=True)
-        text_embeds = text_embeds / text_embeds.norm(dim=-1, keepdim=True)
-        logits_per_text = text_embeds @ image_embeds.t().to(text_embeds.device) * self.logit_scale.exp()
-        output = CLIPSegOutput(
-            loss=contrastive_loss(logits_per_text) if return_loss else None,
-            logits_per_image=logits_per_text.t(),
-            logits_per_text=logits_per_text,
-            text_embeds=text_embeds,
-            image_embeds=image_embeds,
-            text_model_output=text,
-            vision_model_output=vision,
-        )
-        return self.answer(output, return_dict)
-
-
-def _check_part(name: str, given: object, expected: type) -> None:
-    if not isinstance(given, expected):
-        raise TypeError(f"config.{name} is expected to be of type {expected.__name__} but is {type(given).__name__}")
+    ) -> CLIPOutput | tuple[Any, ...]:
+        """As of `CLIPModel`, with a `CLIPSegOutput`."""
+        return self._compare(
+            input_ids, pixel_values, attention_mask, position_ids, return_loss, interpolate_pos_encoding,
+            output_attentions, output_hidden_states, return_dict,
+        )  # fmt: skip

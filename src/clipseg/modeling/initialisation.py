@@ -30,8 +30,9 @@ def initialise_layer(layer: Layer, depth: int, factor: float) -> None:
 
 
 def initialise_projection(projection: nn.Linear, factor: float) -> None:
-    """Draw a bias-free projection from a tower's width."""
+    """Draw a projection, or a classifier, from a tower's width."""
     nn.init.normal_(projection.weight, std=projection.in_features**-0.5 * factor)
+    zero_biases(projection)
 
 
 @torch.no_grad()

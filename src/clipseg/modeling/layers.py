@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from clipseg.configuration.clip import TextConfiguration, VisionConfiguration
 from clipseg.errors import ConfigurationError
 
 Activation = Callable[[torch.Tensor], torch.Tensor]
@@ -83,7 +84,11 @@ class Attention(nn.Module):
             if causal:
                 mask = causal_mask(x.shape[1], scores.dtype, x.device)
             if mask is not None:
-                scores = scores + mask
+                scores = (
+                    scores + mask
+                    if mask.is_floating_point()
+                    else scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+                )
             weights = F.dropout(scores.softmax(-1, dtype=torch.float32).to(q.dtype), dropout)
             out = weights @ v
         return self.out_proj(out.transpose(1, 2).flatten(2)), weights if with_weights else None
@@ -183,6 +188,23 @@ class Encoder(nn.Module):
                 states[number] = x
             weights.append(layer_weights)
         return x, states, tuple(weights) if with_weights else None  # type: ignore[arg-type]
+
+
+def tower_encoder(config: TextConfiguration | VisionConfiguration) -> Encoder:
+    """A tower's configuration -> its layers."""
+    return Encoder(
+        [
+            Layer(
+                config.hidden_size,
+                config.num_attention_heads,
+                config.intermediate_size,
+                config.hidden_act,
+                eps=config.layer_norm_eps,
+                dropout=config.attention_dropout,
+            )
+            for _ in range(config.num_hidden_layers)
+        ]
+    )
 
 
 def run(

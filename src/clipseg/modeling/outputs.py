@@ -1,61 +1,81 @@
-"""What forward calls return: ordered, dict-like dataclasses. A field that is None is absent from keys and indices."""
+"""What forward calls return: ordered dictionaries that are dataclasses as well. A field that is None is no key."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import ItemsView, Iterator, KeysView, ValuesView
+import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 import torch
+from torch.utils import _pytree as pytree
+
+OutputType = TypeVar("OutputType", bound="ModelOutput")
 
 
-class ModelOutput:
-    """Attribute, key, index and slice access over the fields that are not None, in the order of their definition."""
+class ModelOutput(dict[str, Any]):
+    """Attribute, key, index and slice access over the fields that are not None, in the order of their definition.
 
-    def _present(self) -> dict[str, Any]:
-        fields = dataclasses.fields(self)  # type: ignore[arg-type]  # every subclass is a dataclass
-        return {field.name: value for field in fields if (value := getattr(self, field.name)) is not None}
+    It is a real dictionary, so `dict(output)`, `**output`, `DataParallel` and torch's tree functions take it as it is.
+    Fields can be set, by attribute or by key, but not removed.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        pytree.register_pytree_node(
+            cls,
+            lambda output: (list(output.values()), list(output)),
+            lambda values, names: cls(**dict(zip(names, values, strict=True))),
+            serialized_type_name=f"{cls.__module__}.{cls.__name__}",
+        )
+
+    def __post_init__(self) -> None:
+        fields = _fields(self)
+        first = getattr(self, fields[0])
+        if isinstance(first, Iterable) and not isinstance(first, torch.Tensor):  # pairs, as `dict` is made of them
+            setattr(self, fields[0], None)
+            for name, value in dict(first).items():
+                self[name] = value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in _fields(self):
+            super().clear()
+            for field in _fields(self):  # all of them, as a field set late has its place among the others
+                held = getattr(self, field)
+                if held is not None:
+                    super().__setitem__(field, held)
 
     def __getitem__(self, key: str | int | slice) -> Any:
-        return self._present()[key] if isinstance(key, str) else tuple(self._present().values())[key]
+        return super().__getitem__(key) if isinstance(key, str) else tuple(self.values())[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if key not in {field.name for field in dataclasses.fields(self)}:  # type: ignore[arg-type]
+        if key not in _fields(self):
             raise KeyError(f"{type(self).__name__} has no field {key!r}")
         setattr(self, key, value)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._present())
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, name) for name in _fields(self))
 
-    def __len__(self) -> int:
-        return len(self._present())
+    def copy(self: OutputType) -> OutputType:
+        """-> another output with the same values."""
+        return copy.copy(self)
 
-    def __contains__(self, key: object) -> bool:
-        return key in self._present()
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError(f"the fields of {type(self).__name__} can be set one by one, but not removed")
 
-    def keys(self) -> KeysView[str]:
-        """-> names of the fields that are not None."""
-        return self._present().keys()
-
-    def values(self) -> ValuesView[Any]:
-        """-> values of the fields that are not None."""
-        return self._present().values()
-
-    def items(self) -> ItemsView[str, Any]:
-        """-> pairs of name and value of the fields that are not None."""
-        return self._present().items()
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """A field's value, or the default where it is None or not there."""
-        return self._present().get(key, default)
+    __delitem__ = clear = pop = popitem = setdefault = update = _refuse
 
     def to_tuple(self) -> tuple[Any, ...]:
         """-> the values that are not None, nested outputs as tuples."""
         return tuple(value.to_tuple() if isinstance(value, ModelOutput) else value for value in self.values())
 
 
-@dataclass
+def _fields(output: ModelOutput) -> tuple[str, ...]:
+    return tuple(type(output).__dataclass_fields__)  # type: ignore[attr-defined]  # every subclass is a dataclass
+
+
+@dataclass(eq=False)
 class BaseModelOutputWithPooling(ModelOutput):
     """A tower's answer: (B, S, D) states, (B, D) pooled; layers + 1 hidden states, an attention a layer if asked."""
 
@@ -65,8 +85,38 @@ class BaseModelOutputWithPooling(ModelOutput):
     attentions: tuple[torch.Tensor, ...] | None = None
 
 
-@dataclass
-class CLIPSegOutput(ModelOutput):
+@dataclass(eq=False)
+class CLIPTextModelOutput(ModelOutput):
+    """The text tower under its projection: (B, E) embeddings, not normalised, then the tower's states."""
+
+    text_embeds: torch.Tensor | None = None
+    last_hidden_state: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass(eq=False)
+class CLIPVisionModelOutput(ModelOutput):
+    """The vision tower under its projection: (B, E) embeddings, not normalised, then the tower's states."""
+
+    image_embeds: torch.Tensor | None = None
+    last_hidden_state: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass(eq=False)
+class ImageClassifierOutput(ModelOutput):
+    """A classification: (B, num_labels) logits, before the softmax or sigmoid, and the tower's states if asked."""
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass(eq=False)
+class CLIPOutput(ModelOutput):
     """Similarities of n_img pictures and n_txt texts; both embeddings are L2-normalised, (n, E)."""
 
     loss: torch.Tensor | None = None
@@ -78,7 +128,12 @@ class CLIPSegOutput(ModelOutput):
     vision_model_output: BaseModelOutputWithPooling | None = None
 
 
-@dataclass
+@dataclass(eq=False)
+class CLIPSegOutput(CLIPOutput):
+    """`CLIPOutput` under the name it has for CLIPSeg."""
+
+
+@dataclass(eq=False)
 class CLIPSegDecoderOutput(ModelOutput):
     """The decoder's answer: (B, H, W) logits; one (B, N, d) state and one attention a decoder layer if asked."""
 
@@ -87,7 +142,7 @@ class CLIPSegDecoderOutput(ModelOutput):
     attentions: tuple[torch.Tensor, ...] | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class CLIPSegImageSegmentationOutput(ModelOutput):
     """A segmentation: (B, H, W) logits before the sigmoid, (B, E) conditions, (B, E) projected picture embeddings."""
 

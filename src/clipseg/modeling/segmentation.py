@@ -14,11 +14,13 @@ import torch.nn.functional as F  # noqa: N812 - the field's name for it
 
 from clipseg.configuration.clipseg import CLIPSegConfig
 from clipseg.errors import ConfigurationError, PictureError, PromptError
+from clipseg.modeling.calls import answer, distinct_rows, flag, spread
 from clipseg.modeling.clip import CLIPSegModel
 from clipseg.modeling.decoder import CLIPSegDecoder
-from clipseg.modeling.outputs import CLIPSegDecoderOutput, CLIPSegImageSegmentationOutput
-from clipseg.modeling.pretrained import PreTrainedModel, flag
-from clipseg.modeling.vision import Grid
+from clipseg.modeling.outputs import BaseModelOutputWithPooling, CLIPSegDecoderOutput, CLIPSegImageSegmentationOutput
+from clipseg.modeling.pretrained import PreTrainedModel
+from clipseg.modeling.text import IDS_IN
+from clipseg.modeling.vision import Grid, check_pixels
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class CLIPSegForImageSegmentation(PreTrainedModel):
     """CLIP's towers under a small decoder that answers a condition with a mask."""
 
     config_class = CLIPSegConfig
-    main_input_name = "pixel_values"
+    main_input_name = "input_ids"
+    input_embeddings = f"clip.{IDS_IN}"
     head_prefixes = ("decoder.",)
 
     def __init__(self, config: CLIPSegConfig) -> None:
@@ -67,10 +70,6 @@ class CLIPSegForImageSegmentation(PreTrainedModel):
     def initialise_head(self, prefix: str) -> None:
         """Draw the weights of a head that a checkpoint does not hold."""
         self.decoder.initialise(self.config)
-
-    def get_input_embeddings(self) -> torch.nn.Module:
-        """-> the token embedding."""
-        return self.clip.get_input_embeddings()
 
     def encode_images(self, pixel_values: torch.Tensor, *, pooled: bool = False) -> EncodedImages:
         """Pixels (B, 3, H, W), any size of at least one patch -> what the decoder needs of them.
@@ -110,21 +109,23 @@ class CLIPSegForImageSegmentation(PreTrainedModel):
     ) -> torch.Tensor:
         """Texts or prompt pictures, `batch_size` of either -> conditions (B, E), not normalised."""
         if input_ids is not None:
-            if batch_size is not None and len(input_ids) != batch_size:
+            conditions = self.clip.get_text_features(input_ids, attention_mask, position_ids)
+            if batch_size is not None and len(conditions) != batch_size:
                 raise PromptError(
                     "Make sure to pass as many prompt texts as there are query images "
-                    f"(got {len(input_ids)} texts for {batch_size} images)"
+                    f"(got {len(conditions)} texts for {batch_size} images)"
                 )
-            return self.clip.get_text_features(input_ids, attention_mask, position_ids)
+            return conditions
         if conditional_pixel_values is not None:
+            check_pixels("conditional_pixel_values", conditional_pixel_values, self.config.vision_config.num_channels)
             if batch_size is not None and len(conditional_pixel_values) != batch_size:
                 raise PromptError(
                     "Make sure to pass as many prompt images as there are query images "
                     f"(got {len(conditional_pixel_values)} prompt images for {batch_size} images)"
                 )
-            return self.clip.get_image_features(
-                conditional_pixel_values, interpolate_pos_encoding=interpolate_pos_encoding
-            )
+            pictures, which = self._distinct(conditional_pixel_values)
+            conditions = self.clip.get_image_features(pictures, interpolate_pos_encoding=interpolate_pos_encoding)
+            return conditions if which is None else conditions[which]
         raise PromptError(
             "Invalid conditional, should be either provided as `input_ids` or `conditional_pixel_values` "
             "(or as `conditional_embeddings`)"
@@ -149,17 +150,11 @@ class CLIPSegForImageSegmentation(PreTrainedModel):
         `conditional_embeddings` (B, E) win over `input_ids`, which win over `conditional_pixel_values`. `labels` are
         masks (B, H, W) in [0, 1], and give the mean binary cross-entropy.
         """
-        if pixel_values is None:
-            raise PictureError("You have to specify pixel_values")
         with_attentions = flag(output_attentions, self.config.output_attentions)
         with_states = flag(output_hidden_states, self.config.output_hidden_states)
-        vision, grid = self.clip.vision_model(
-            pixel_values,
-            output_attentions=with_attentions,
-            output_hidden_states=True,
-            interpolate_pos_encoding=interpolate_pos_encoding,
-        )
-        taps = tuple(vision.hidden_states[layer + 1] for layer in self.extract_layers)
+        if pixel_values is None:
+            raise PictureError("You have to specify pixel_values")
+        check_pixels("pixel_values", pixel_values, self.config.vision_config.num_channels)
         if conditional_embeddings is None:
             conditional_embeddings = self.get_conditional_embeddings(
                 len(pixel_values), input_ids, attention_mask, position_ids, conditional_pixel_values,
@@ -167,16 +162,15 @@ class CLIPSegForImageSegmentation(PreTrainedModel):
             )  # fmt: skip
         else:
             self._check_conditions(conditional_embeddings, len(pixel_values))
+        vision, reduced, grid = self._encode_rows(pixel_values, with_attentions, with_states, interpolate_pos_encoding)
         logits, states, attentions = self.decoder(
-            self.decoder.reduce(taps),
+            reduced,
             conditional_embeddings[:, None],
             grid,
             output_hidden_states=with_states,
             output_attentions=with_attentions,
         )
         logits = logits[:, 0]
-        if not with_states:
-            vision.hidden_states = None
         output = CLIPSegImageSegmentationOutput(
             loss=None if labels is None else mask_loss(logits, labels),
             logits=logits,
@@ -189,7 +183,39 @@ class CLIPSegForImageSegmentation(PreTrainedModel):
                 attentions=attentions if with_attentions else None,
             ),
         )
-        return self.answer(output, return_dict)
+        return answer(output, self.config, return_dict)
+
+    def _encode_rows(
+        self,
+        pixel_values: torch.Tensor,
+        with_attentions: bool,
+        with_states: bool,
+        interpolate_pos_encoding: bool,
+    ) -> tuple[BaseModelOutputWithPooling, list[torch.Tensor], Grid]:
+        """Pixels (B, 3, H, W) -> the tower's answer, the reduced taps, the grid; equal pictures are encoded once."""
+        retained = torch.is_grad_enabled() and (with_attentions or with_states)  # one may ask for their gradients
+        pictures, which = (pixel_values, None) if retained else self._distinct(pixel_values)
+        vision, taps, grid = self.clip.vision_model.look(
+            pictures,
+            taps=self.extract_layers,
+            with_attentions=with_attentions,
+            with_states=with_states,
+            interpolate_pos_encoding=interpolate_pos_encoding,
+        )
+        reduced = self.decoder.reduce(taps)
+        if which is None:
+            return vision, reduced, grid
+        return spread(vision, which), [tap[which] for tap in reduced], grid
+
+    def _distinct(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """As `distinct_rows`; the documented way to ask several things of a picture is to repeat it.
+
+        All are given back as well where gradients reach them one by one, or dropout differs between them.
+        """
+        if pixels.requires_grad and torch.is_grad_enabled():
+            return pixels, None
+        dropout = self.training and self.config.vision_config.attention_dropout
+        return (pixels, None) if dropout else distinct_rows(pixels)
 
     def _check_conditions(self, conditions: torch.Tensor, batch_size: int) -> None:
         if conditions.shape[0] != batch_size:
