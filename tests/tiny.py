@@ -1,4 +1,4 @@
-"""Small CLIPSeg models whose weights matter, and inputs for them.
+"""Small CLIP and CLIPSeg models whose weights matter, and inputs for them.
 
 A freshly initialised model answers almost the same everywhere, so that a wrong step would hardly show. Here every layer
 keeps the scale of what passes through it, and the logits spread over some units.
@@ -9,32 +9,54 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from clipseg.configuration.clip import CLIPConfig
 from clipseg.configuration.clipseg import CLIPSegConfig
+from clipseg.modeling.pretrained import PreTrainedModel
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
 
 WORDS, START, END = 60, 58, 59
 """The vocabulary: its last id ends a text, so both ways of finding the end agree on it."""
 
 Module = TypeVar("Module", bound=nn.Module)
+Model = TypeVar("Model", bound=PreTrainedModel)
+
+
+TEXT = {
+    "vocab_size": WORDS, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "max_position_embeddings": 20, "bos_token_id": START, "eos_token_id": END,
+}  # fmt: skip
+VISION = {
+    "hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 3,
+    "image_size": 64, "patch_size": 16,
+}  # fmt: skip
 
 
 def config(text: dict[str, Any] | None = None, vision: dict[str, Any] | None = None, **changes: Any) -> CLIPSegConfig:
     """Two text layers, four vision layers of patches of 16 in a 4x4 grid, three decoder steps of width 8."""
-    text_config = {
-        "vocab_size": WORDS, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
-        "num_attention_heads": 2, "max_position_embeddings": 20, "bos_token_id": START, "eos_token_id": END,
-    }  # fmt: skip
-    vision_config = {
-        "hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 3,
-        "image_size": 64, "patch_size": 16,
-    }  # fmt: skip
     options = {"projection_dim": 12, "reduce_dim": 8, "decoder_intermediate_size": 16, "extract_layers": [0, 1, 2]}
-    return CLIPSegConfig({**text_config, **(text or {})}, {**vision_config, **(vision or {})}, **{**options, **changes})
+    return CLIPSegConfig({**TEXT, **(text or {})}, {**VISION, **(vision or {})}, **{**options, **changes})
+
+
+def clip_config(text: dict[str, Any] | None = None, vision: dict[str, Any] | None = None, **changes: Any) -> CLIPConfig:
+    """The same towers for CLIP's classes; the three widths that can be projected to all differ."""
+    parts = {"projection_dim": 10} | TEXT | (text or {}), {"projection_dim": 14} | VISION | (vision or {})
+    return CLIPConfig(*parts, **({"projection_dim": 12} | changes))
+
+
+def part_config(cls: type[PreTrainedModel], whole: CLIPConfig | CLIPSegConfig) -> Any:
+    """A model class and the configuration of a whole model -> what the class is built from: the whole, or its part."""
+    own = cls.config_class.own_part
+    return getattr(whole, own) if own else whole
+
+
+def model(cls: type[Model], whole: CLIPConfig | CLIPSegConfig, seed: int = 0) -> Model:
+    """A model of any class, of its part of a configuration, with weights that matter, in evaluation mode."""
+    return randomise(cls(part_config(cls, whole)), seed).eval()
 
 
 def segmenter(seed: int = 0, **changes: Any) -> CLIPSegForImageSegmentation:
     """A model of `config(**changes)` with weights that matter, in evaluation mode."""
-    return randomise(CLIPSegForImageSegmentation(config(**changes)), seed).eval()
+    return model(CLIPSegForImageSegmentation, config(**changes), seed)
 
 
 @torch.no_grad()

@@ -72,16 +72,15 @@ def test_everything_is_the_reference_s(number: int, attention: str) -> None:
     model = randomise(CLIPSegForImageSegmentation(drawn(number)), number).eval()
     model.set_attn_implementation(attention)
     twin = Twin(model, attention)
-    weights = attention == "eager"  # the reference has none otherwise
     for side in sizes(model.config.vision_config.patch_size):
         for condition in conditions(model):
             inputs = {"pixel_values": pixels(2, side, seed=side), **condition}
             with torch.no_grad():
-                ours = model(**inputs, output_hidden_states=True, output_attentions=weights)
-            theirs = twin.segment(True, weights, **inputs)
+                ours = model(**inputs, output_hidden_states=True, output_attentions=attention == "eager")
+            theirs = twin(True, attention == "eager", **inputs)
             assert theirs.logits.std() > 0.2
             assert difference(ours, theirs) <= TOLERANCE
-            if weights:
+            if attention == "eager":
                 assert torch.equal(ours.logits, theirs.logits)  # the same operations in the same order
 
 
@@ -103,7 +102,7 @@ def test_the_comparison_would_notice() -> None:
     with torch.no_grad():
         norm.weight.mul_(1.01)
         inputs = {"pixel_values": pixels(2), **texts(2)}
-        assert difference(model(**inputs).logits, twin.segment(**inputs).logits) > 50 * TOLERANCE
+        assert difference(model(**inputs).logits, twin(**inputs).logits) > 50 * TOLERANCE
 
 
 def test_attentions_under_sdpa_are_those_of_eager() -> None:
@@ -111,7 +110,7 @@ def test_attentions_under_sdpa_are_those_of_eager() -> None:
     inputs = {"pixel_values": pixels(2), **texts(2)}
     with torch.no_grad():
         ours = model(**inputs, output_attentions=True)
-    assert difference(ours, Twin(model, "eager").segment(attentions=True, **inputs)) <= TOLERANCE
+    assert difference(ours, Twin(model, "eager")(attentions=True, **inputs)) <= TOLERANCE
 
 
 def test_taps_that_do_not_ascend_are_walked_as_given() -> None:
@@ -119,15 +118,18 @@ def test_taps_that_do_not_ascend_are_walked_as_given() -> None:
         model = segmenter(extract_layers=[2, 0, 1])
     inputs = {"pixel_values": pixels(2), **texts(2)}
     with torch.no_grad():
-        assert difference(model(**inputs).logits, Twin(model, "sdpa").segment(**inputs).logits) <= TOLERANCE
+        assert difference(model(**inputs).logits, Twin(model, "sdpa")(**inputs).logits) <= TOLERANCE
 
 
-def test_loss() -> None:
+@pytest.mark.parametrize("kind", [torch.float32, torch.bool, torch.uint8, torch.long])
+def test_loss(kind: torch.dtype) -> None:
     model = segmenter()
-    inputs = {"pixel_values": pixels(2), **texts(2), "labels": torch.rand(2, 64, 64)}
+    inputs = {"pixel_values": pixels(2), **texts(2)}
+    chances = torch.rand(2, 64, 64, generator=torch.Generator().manual_seed(0))
+    masks = chances if kind.is_floating_point else (chances > 0.7).to(kind)
     with torch.no_grad():
-        ours = model(**inputs)
-    theirs = Twin(model, "sdpa").segment(**inputs)
+        ours = model(**inputs, labels=masks)
+    theirs = Twin(model, "sdpa")(**inputs, labels=masks.float())  # which takes no other kind
     assert next(iter(ours)) == "loss"
     assert difference(ours, theirs) <= TOLERANCE
 
@@ -142,9 +144,7 @@ def test_tuples_hold_what_the_output_holds() -> None:
     assert [type(value) for value in plain] == [torch.Tensor] * 3 + [tuple] * 2
     assert difference(plain, whole.to_tuple()) == 0
     assert difference(configured, whole.to_tuple()) == 0
-    theirs = Twin(model, "sdpa", config()).segment(
-        True, pixel_values=inputs["pixel_values"], input_ids=inputs["input_ids"]
-    )
+    theirs = Twin(model, "sdpa")(True, pixel_values=inputs["pixel_values"], input_ids=inputs["input_ids"])
     assert difference(plain, theirs.to_tuple()) <= TOLERANCE
 
 
@@ -169,7 +169,7 @@ def test_the_released_size(
     inputs = {"pixel_values": pixels(1, side), **condition}
     with torch.no_grad():
         ours = released_size(**inputs, output_hidden_states=True)
-    theirs = Twin(released_size, attention).segment(True, **inputs)
+    theirs = Twin(released_size, attention)(True, **inputs)
     assert theirs.logits.shape == (1, side, side)
     assert theirs.logits.std() > 0.2
     assert difference(ours, theirs) <= TOLERANCE
