@@ -1,13 +1,17 @@
-"""A model hub on 127.0.0.1, for tests: it speaks the part of the Hugging Face Hub's protocol that downloads use.
+"""A model hub on 127.0.0.1, for tests: it speaks the parts of the Hugging Face Hub's protocol that we use.
 
     with HubServer({"org/model": {"config.json": b"{}"}}) as hub:
         ...                     # HF_ENDPOINT = hub.url; hub.requests lists what was asked
         hub.cut["model.safetensors"] = 3    # the next three answers of that file stop half-way
 
-Repositories whose name starts with `gated/` answer as gated ones do.
+Repositories whose name starts with `gated/` answer as gated ones do. Uploads need a token; they end up in
+`repositories`, those to a branch under "org/model@branch" and proposed ones under "org/model@proposed", and their
+messages in `messages`.
 """
 
+import base64
 import hashlib
+import json
 import re
 import socket
 import threading
@@ -16,6 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
 
+_API = re.compile(r"^/api/models/(?P<repo>[^/]+/[^/]+)/(?P<action>branch|preupload|commit)/(?P<revision>[^/?]+)")
 _RESOLVE = re.compile(r"^/(?P<repo>[^/]+(?:/[^/]+)?)/resolve/(?P<revision>[^/]+)/(?P<file>.+)$")
 
 
@@ -28,6 +33,8 @@ class HubServer:
         self.cut: dict[str, int] = {}
         self.tokens: list[str | None] = []
         self.status: int | None = None  # answer everything with this
+        self.messages: list[tuple[str, str, str]] = []  # repository, summary and description of each commit
+        self.private: set[str] = set()
         self._server: ThreadingHTTPServer | None = None
 
     @property
@@ -37,7 +44,11 @@ class HubServer:
 
     def commit(self, name: str) -> str:
         """The commit that `main` of a repository stands at: another one as soon as a file changes."""
-        return hashlib.sha1(repr(sorted(self.repositories.get(name, {}).items())).encode()).hexdigest()
+        digest = hashlib.sha1()
+        for file, content in sorted(self.repositories.get(name, {}).items()):
+            digest.update(f"{file}\n{len(content)}\n".encode())
+            digest.update(content)
+        return digest.hexdigest()
 
     def count(self, method: str, file: str = "") -> int:
         """How many requests with this method ended in this file name."""
@@ -91,6 +102,67 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._answer(body=True)
+
+    def do_POST(self) -> None:
+        hub = self.owner
+        hub.requests.append((self.command, self.path))
+        hub.tokens.append(self.headers.get("Authorization"))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if hub.status is not None:
+            return self._refuse(hub.status, None)
+        if self.headers.get("Authorization") is None:
+            return self._refuse(401, None)
+        if self.path == "/api/repos/create":
+            return self._create(json.loads(body))
+        match = _API.match(self.path)
+        if match is None or match["repo"] not in hub.repositories:
+            return self._refuse(404, "RepoNotFound")
+        branch = match["repo"] if match["revision"] == "main" else f"{match['repo']}@{match['revision']}"
+        if self.path.endswith("create_pr=1"):
+            branch += "@proposed"
+            hub.repositories.setdefault(branch, {})
+        if match["action"] == "branch":
+            if branch in hub.repositories:
+                return self._refuse(409, None)
+            hub.repositories[branch] = dict(hub.repositories[match["repo"]])
+            return self._tell({})
+        if branch not in hub.repositories:
+            return self._refuse(404, "RevisionNotFound")
+        if match["action"] == "preupload":
+            files = json.loads(body)["files"]
+            modes = [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in files]
+            return self._tell({"files": modes})
+        return self._commit(branch, [json.loads(line) for line in body.splitlines()])
+
+    def _create(self, wish: dict[str, Any]) -> None:
+        name = "/".join(filter(None, (wish.get("organization") or "someone", wish["name"])))
+        status = 409 if name in self.owner.repositories else 200
+        if status == 200:
+            self.owner.repositories[name] = {}
+            if wish.get("private") or wish.get("visibility") == "private":
+                self.owner.private.add(name)
+        self._tell({"url": f"{self.owner.url}/{name}"}, status)
+
+    def _commit(self, branch: str, lines: list[dict[str, Any]]) -> None:
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "header":
+                self.owner.messages.append((branch, value["summary"], value["description"]))
+            else:
+                assert (line["key"], value["encoding"]) == ("file", "base64"), line["key"]
+                self.owner.repositories[branch][value["path"]] = base64.b64decode(value["content"])
+        commit = self.owner.commit(branch)
+        address = f"{self.owner.url}/{branch}"
+        proposed = {"pullRequestUrl": f"{address}/discussions/1"} if branch.endswith("@proposed") else {}
+        self._tell({"commitUrl": f"{address}/commit/{commit}", "commitOid": commit, **proposed})
+
+    def _tell(self, answer: dict[str, Any], status: int = 200) -> None:
+        content = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
     def log_message(self, *args: Any) -> None:
         """Silent."""

@@ -8,9 +8,10 @@ import numpy as np
 from PIL import Image
 
 import tiny
+from clipseg.modeling.clip import CLIPModel
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
-from clipseg.processing.image_processors import ViTImageProcessor
-from clipseg.processing.processors import CLIPSegProcessor
+from clipseg.processing.image_processors import CLIPImageProcessor, ViTImageProcessor
+from clipseg.processing.processors import CLIPProcessor, CLIPSegProcessor
 from clipseg.processing.statistics import IMAGENET_MEAN, IMAGENET_STD
 from clipseg.processing.tokenization import CLIPTokenizer
 from clipseg.processing.vocabulary import train_vocabulary
@@ -84,6 +85,20 @@ def folder(path: Path, seed: int = 0, side: int = SIDE) -> Path:
     """Write a model with its processor, in the released layout -> the folder."""
     model(seed).save_pretrained(path)
     processor(side).save_pretrained(path)
+    return path
+
+
+def clip_folder(path: Path, seed: int = 0, side: int = SIDE) -> Path:
+    """As `folder`, of CLIP; its texts may be twice as long."""
+    words = tokenizer()
+    text = {
+        "vocab_size": len(words), "max_position_embeddings": 2 * LONGEST, "bos_token_id": words.bos_token_id,
+        "eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id,
+    }  # fmt: skip
+    tiny.model(CLIPModel, tiny.clip_config(text), seed).save_pretrained(path)
+    crop = {"height": side, "width": side}
+    words.model_max_length = 2 * LONGEST
+    CLIPProcessor(CLIPImageProcessor(size={"shortest_edge": side}, crop_size=crop), words).save_pretrained(path)
     return path
 
 

@@ -16,24 +16,48 @@ from typing import TYPE_CHECKING, Any
 from clipseg.version import __version__
 
 if TYPE_CHECKING:
+    from clipseg.auto import (
+        AutoConfig,
+        AutoImageProcessor,
+        AutoModel,
+        AutoModelForImageClassification,
+        AutoModelForZeroShotImageClassification,
+        AutoProcessor,
+        AutoTokenizer,
+    )
     from clipseg.configuration.clip import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
     from clipseg.configuration.clipseg import CLIPSegConfig, CLIPSegTextConfig, CLIPSegVisionConfig
     from clipseg.errors import ClipsegError
+    from clipseg.image_utils import load_image
     from clipseg.masks.masks import Mask, Masks
-    from clipseg.modeling.clip import CLIPSegModel
+    from clipseg.modeling.classification import CLIPForImageClassification
+    from clipseg.modeling.clip import CLIPModel, CLIPSegModel
     from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
-    from clipseg.modeling.text import CLIPSegTextModel
-    from clipseg.modeling.vision import CLIPSegVisionModel
+    from clipseg.modeling.text import CLIPSegTextModel, CLIPTextModel, CLIPTextModelWithProjection
+    from clipseg.modeling.vision import CLIPSegVisionModel, CLIPVisionModel, CLIPVisionModelWithProjection
+    from clipseg.pipelines import pipeline
+    from clipseg.processing.fast_image_processors import CLIPImageProcessorFast
     from clipseg.processing.image_processors import CLIPImageProcessor, ViTImageProcessor
     from clipseg.processing.images import to_rgb
-    from clipseg.processing.processors import CLIPSegProcessor
+    from clipseg.processing.processors import CLIPProcessor, CLIPSegProcessor
     from clipseg.processing.tokenization import CLIPTokenizer, CLIPTokenizerFast
     from clipseg.prompting.prompts import EmbeddingPrompt, ImagePrompt, MixedPrompt, TextPrompt
     from clipseg.segmenter import ImageFeatures, Segmenter
 
 _HOMES = {
+    "AutoConfig": "auto",
+    "AutoImageProcessor": "auto",
+    "AutoModel": "auto",
+    "AutoModelForImageClassification": "auto",
+    "AutoModelForZeroShotImageClassification": "auto",
+    "AutoProcessor": "auto",
+    "AutoTokenizer": "auto",
     "CLIPConfig": "configuration.clip",
+    "CLIPForImageClassification": "modeling.classification",
     "CLIPImageProcessor": "processing.image_processors",
+    "CLIPImageProcessorFast": "processing.fast_image_processors",
+    "CLIPModel": "modeling.clip",
+    "CLIPProcessor": "processing.processors",
     "CLIPSegConfig": "configuration.clipseg",
     "CLIPSegForImageSegmentation": "modeling.segmentation",
     "CLIPSegModel": "modeling.clip",
@@ -43,9 +67,13 @@ _HOMES = {
     "CLIPSegVisionConfig": "configuration.clipseg",
     "CLIPSegVisionModel": "modeling.vision",
     "CLIPTextConfig": "configuration.clip",
+    "CLIPTextModel": "modeling.text",
+    "CLIPTextModelWithProjection": "modeling.text",
     "CLIPTokenizer": "processing.tokenization",
     "CLIPTokenizerFast": "processing.tokenization",
     "CLIPVisionConfig": "configuration.clip",
+    "CLIPVisionModel": "modeling.vision",
+    "CLIPVisionModelWithProjection": "modeling.vision",
     "ClipsegError": "errors",
     "EmbeddingPrompt": "prompting.prompts",
     "ImageFeatures": "segmenter",
@@ -56,13 +84,26 @@ _HOMES = {
     "Segmenter": "segmenter",
     "TextPrompt": "prompting.prompts",
     "ViTImageProcessor": "processing.image_processors",
+    "load_image": "image_utils",
+    "pipeline": "pipelines",
     "to_rgb": "processing.images",
 }
 """Public name -> the module it lives in."""
 
 __all__ = [
+    "AutoConfig",
+    "AutoImageProcessor",
+    "AutoModel",
+    "AutoModelForImageClassification",
+    "AutoModelForZeroShotImageClassification",
+    "AutoProcessor",
+    "AutoTokenizer",
     "CLIPConfig",
+    "CLIPForImageClassification",
     "CLIPImageProcessor",
+    "CLIPImageProcessorFast",
+    "CLIPModel",
+    "CLIPProcessor",
     "CLIPSegConfig",
     "CLIPSegForImageSegmentation",
     "CLIPSegModel",
@@ -72,9 +113,13 @@ __all__ = [
     "CLIPSegVisionConfig",
     "CLIPSegVisionModel",
     "CLIPTextConfig",
+    "CLIPTextModel",
+    "CLIPTextModelWithProjection",
     "CLIPTokenizer",
     "CLIPTokenizerFast",
     "CLIPVisionConfig",
+    "CLIPVisionModel",
+    "CLIPVisionModelWithProjection",
     "ClipsegError",
     "EmbeddingPrompt",
     "ImageFeatures",
@@ -86,6 +131,8 @@ __all__ = [
     "TextPrompt",
     "ViTImageProcessor",
     "__version__",
+    "load_image",
+    "pipeline",
     "to_rgb",
 ]
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipseg.checkpoints import hub
-from clipseg.checkpoints.hub import BUNDLED, find_file, find_first, local_folder
-from clipseg.errors import CheckpointNotFoundError
+from clipseg.checkpoints.hub import BUNDLED, find_file, find_first, local_folder, upload_folder
+from clipseg.errors import CheckpointNotFoundError, OutputError
 from hub_server import HubServer
 
 MODEL = "CIDAS/tiny"
@@ -266,3 +266,86 @@ def test_behind_a_proxy_names_are_not_looked_up(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     assert hub.hub_has_an_address()
+
+
+def test_the_path_of_a_file_looked_for_is_that_file(tmp_path: Path) -> None:
+    (path := tmp_path / "config.json").write_text("{}")
+    assert find_file(path, "config.json") == path
+    assert find_first(str(path), ("other.json", "config.json"), subfolder="inner") == path
+    with pytest.raises(CheckpointNotFoundError, match="is a file; give the folder"):
+        find_file(path, "other.json")
+
+
+# -- uploads ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    (folder := tmp_path / "model").mkdir()
+    (folder / "config.json").write_bytes(b'{"new": true}')
+    (folder / "model.safetensors").write_bytes(WEIGHTS[:1000])
+    return folder
+
+
+def upload(folder: Path, name: str = "me/model", **options: Any) -> str:
+    return upload_folder(folder, name, **{"commit_message": "Trained longer", "token": "hf_secret", **options})
+
+
+def refused(folder: Path, name: str = "me/model", **options: Any) -> str:
+    with pytest.raises(OutputError) as caught:
+        upload(folder, name, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert name in message
+    assert "hf_secret" not in message
+    return message
+
+
+def test_upload_makes_the_repository(server: HubServer, model: Path) -> None:
+    address = upload(model, private=True, commit_description="Twice as long")
+    assert address == f"{server.url}/me/model/commit/{server.commit('me/model')}"
+    assert server.repositories["me/model"] == {
+        "config.json": b'{"new": true}',
+        "model.safetensors": WEIGHTS[:1000],
+    }
+    assert server.private == {"me/model"}
+    assert server.messages == [("me/model", "Trained longer", "Twice as long")]
+    asked = zip(server.requests, server.tokens, strict=True)
+    assert {token for (method, _), token in asked if method == "POST"} == {"Bearer hf_secret"}
+    path = find_file("me/model", "config.json")
+    assert path is not None
+    assert path.read_bytes() == b'{"new": true}'
+
+
+def test_upload_into_a_repository(server: HubServer, model: Path) -> None:
+    before = dict(server.repositories[MODEL])
+    assert upload(model, MODEL, create_pr=True).endswith("/discussions/1")
+    upload(model, MODEL, revision="longer")
+    assert server.repositories[MODEL] == before
+    assert server.repositories[f"{MODEL}@longer"]["config.json"] == b'{"new": true}'
+    for _ in range(2):  # the second changes nothing
+        upload(model, MODEL)
+        upload(model, MODEL, revision="longer")
+    assert server.repositories[MODEL].keys() == before.keys()
+    assert server.repositories[MODEL]["config.json"] == b'{"new": true}'
+    assert not server.private
+    assert upload(model, "mine").startswith(f"{server.url}/someone/mine/commit/")  # whose token it is
+
+
+def test_upload_refused(server: HubServer, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    for token in (None, True, False):
+        assert "hf auth login" in refused(model, token=token)
+    assert "cannot be a hub id" in refused(model, "../model")
+    server.status = 403
+    assert "does not let you write" in refused(model)
+    server.status = 400
+    assert "could not be uploaded" in refused(model)
+    server.stop()
+    assert "could not be uploaded" in refused(model)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "when online" in refused(model)
+    assert "me/model" not in server.repositories

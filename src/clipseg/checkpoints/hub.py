@@ -1,9 +1,9 @@
-"""Where a model's files come from: the bundled model, a folder, or the Hugging Face Hub. The only network use here.
+"""Where a model's files come from, and go to: the bundled model, a folder, or the Hugging Face Hub.
 
 A name is tried in this order: a bundled name (`nano`), a folder of this machine, a hub id such as `CIDAS/clipseg-rd64`.
 The hub is asked through `huggingface_hub`, which keeps its own cache and obeys its own environment variables (HF_HOME,
 HF_ENDPOINT, HF_HUB_OFFLINE, HF_TOKEN, …). A file arrives under a temporary name and is moved into the cache when it is
-whole, so an interrupted download is never taken for a file.
+whole, so an interrupted download is never taken for a file. An upload is one commit: all files of a folder, or none.
 """
 
 import os
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from clipseg.errors import CheckpointNotFoundError
+from clipseg.errors import CheckpointNotFoundError, OutputError
 
 BUNDLED = {"nano": Path(__file__).parent.parent / "assets" / "nano"}
 
@@ -27,6 +27,7 @@ _HUB_ID = re.compile(rf"(?!.*(?:--|\.\.|\.git$))(?:{_PART}/)?{_PART}", re.ASCII)
 
 _NAME_LOOKUP_HOLDS = 30  # seconds for which a hub's name, found or not, is not looked up again
 
+_LOGIN = "run `hf auth login` or set HF_TOKEN"
 _WAYS = 'give a folder, "nano" (the bundled model) or a hub id such as CIDAS/clipseg-rd64-refined'
 
 
@@ -70,7 +71,13 @@ def find_first(
     local_files_only: bool = False,
     required: bool = True,
 ) -> Path | None:
-    """A model's name and file names in order of preference -> the first that the model has; see `find_file`."""
+    """A model's name and file names in order of preference -> the first that the model has; see `find_file`.
+
+    The path of a file of one of these names is that file.
+    """
+    itself = Path(name_or_path)
+    if itself.name in filenames and itself.expanduser().is_file():
+        return itself.expanduser()
     files = [f"{subfolder.strip('/')}/{filename}" if subfolder else filename for filename in filenames]
     folder = local_folder(name_or_path)
     if folder is not None:
@@ -85,6 +92,52 @@ def find_first(
     if found is None and required:
         raise CheckpointNotFoundError(f"{place} has no {_either(files)}: is it the right model? otherwise {_WAYS}")
     return found
+
+
+def upload_folder(
+    folder: str | os.PathLike[str],
+    repo_id: str,
+    *,
+    commit_message: str,
+    commit_description: str | None = None,
+    private: bool | None = None,
+    token: str | bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+) -> str:
+    """A folder and a hub id -> the address of the commit that holds the folder's files.
+
+    The repository, which is made if need be (`private` as the owner's default unless given), keeps its other files.
+    `revision` is a branch, made if need be; `create_pr` proposes the commit instead. Raises OutputError.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import LocalTokenNotFoundError
+
+    if not _HUB_ID.fullmatch(repo_id):
+        raise OutputError(f"{repo_id!r} cannot be a hub id; expected owner/name, such as me/my-clipseg")
+    if constants.HF_HUB_OFFLINE or not hub_has_an_address():
+        raise OutputError(f"{repo_id} cannot be uploaded without the hub; save to a folder, and upload it when online")
+    api = HfApi(endpoint=constants.ENDPOINT, token=token)
+    try:
+        name = api.create_repo(repo_id, private=private, exist_ok=True).repo_id  # completed by the owner
+        if revision is not None and not create_pr:
+            api.create_branch(name, branch=revision, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=name,
+            folder_path=Path(folder),
+            commit_message=commit_message,
+            commit_description=commit_description,
+            revision=revision,
+            create_pr=create_pr,
+        )
+    except Exception as error:  # requests, httpx or httpx2 lie below, by version; they share no nearer base
+        if isinstance(error, LocalTokenNotFoundError) or _status(error) in (401, 403):
+            raise OutputError(
+                f"the hub does not let you write to {repo_id}: {_LOGIN}, with a token that may"
+            ) from error
+        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        raise OutputError(f"{repo_id} could not be uploaded ({reason}): try again, nothing was committed") from error
+    return str(commit.pr_url or commit.commit_url)
 
 
 def local_folder(name_or_path: str | os.PathLike[str]) -> Path | None:
@@ -188,20 +241,21 @@ class _Repository:
         from huggingface_hub import errors
 
         wish = f"looked for {_either(wanted)}"
-        login = "run `hf auth login` or set HF_TOKEN"
         status = _status(error)
         if isinstance(error, errors.GatedRepoError):
-            return f"hub repository {self.name} is gated ({wish}): accept its terms on the hub, then {login}"
+            return f"hub repository {self.name} is gated ({wish}): accept its terms on the hub, then {_LOGIN}"
         if isinstance(error, errors.RepositoryNotFoundError):
-            return f"no folder and no hub repository is called {self.name} ({wish}): {_WAYS}; if it is private, {login}"
+            return (
+                f"no folder and no hub repository is called {self.name} ({wish}): {_WAYS}; if it is private, {_LOGIN}"
+            )
         if isinstance(error, errors.RevisionNotFoundError):
             return (
                 f"hub repository {self.name} has no revision {self.revision!r} ({wish}): give a branch, tag or commit"
             )
         if isinstance(error, errors.LocalTokenNotFoundError):
-            return f"token=True, but no token is stored ({wish} of {self}): {login}"
+            return f"token=True, but no token is stored ({wish} of {self}): {_LOGIN}"
         if status in (401, 403):
-            return f"the hub refused access to {self.name} (HTTP {status}; {wish}): {login}"
+            return f"the hub refused access to {self.name} (HTTP {status}; {wish}): {_LOGIN}"
         reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         return f"{_either(wanted)} of {self} could not be downloaded ({reason}): try again, no partial file was kept"
 
