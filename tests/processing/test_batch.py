@@ -28,6 +28,25 @@ def test_only_floats_are_cast(arguments):
     assert batch.to(dtype=torch.float32).pixel_values.dtype == torch.float32
 
 
+def test_a_dtype_comes_last_as_of_a_tensor():
+    batch = BatchFeature(pixel_values=torch.ones(2))
+    for arguments in (
+        (torch.float16, "cpu"),
+        ("cpu", "cpu"),
+        (torch.float16, torch.float16),
+        ("cpu", "cpu", torch.half),
+    ):
+        with pytest.raises(TypeError, match="takes a device, a dtype, or a device and a dtype"):
+            batch.to(*arguments)
+    assert batch.pixel_values.dtype == torch.float32
+
+
+def test_tensors_in_lists_move_too():
+    batch = BatchFeature(pixel_values=[torch.ones(2), torch.ones(3)], input_ids=[[1, 2]]).to("cpu", torch.float16)
+    assert [each.dtype for each in batch.pixel_values] == [torch.float16] * 2
+    assert batch.input_ids == [[1, 2]]
+
+
 def test_tensors_move():
     batch = BatchFeature(pixel_values=torch.ones(2)).to("meta")
     assert batch.pixel_values.device.type == "meta"

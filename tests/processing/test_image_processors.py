@@ -1,4 +1,4 @@
-import json
+import enum
 import warnings
 
 import numpy as np
@@ -11,7 +11,7 @@ from PIL import Image
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from clipseg.errors import CheckpointError, CheckpointNotFoundError, ConfigurationError, PictureError, UsageError
+from clipseg.errors import ConfigurationError, PictureError, UsageError
 from clipseg.processing.image_processors import CLIPImageProcessor, ViTImageProcessor
 from clipseg.processing.images import to_rgb
 
@@ -175,7 +175,7 @@ def test_kinds_of_results():
     listed = processor(pictures).pixel_values
     assert isinstance(listed, list)
     assert_bits(processor.preprocess(pictures, return_tensors="np").pixel_values, np.stack(listed))
-    tensor = processor(pictures, "pt").pixel_values
+    tensor = processor(pictures, return_tensors="pt").pixel_values
     assert torch.equal(tensor, torch.from_numpy(np.stack(listed)))
     assert tensor.dtype == torch.float32
     assert list(processor(pictures)) == processor.model_input_names == ["pixel_values"]
@@ -221,6 +221,75 @@ def test_formats_of_data():
         processor(picture, data_format="last")
 
 
+class Axis(str, enum.Enum):
+    FIRST = "channels_first"
+    LAST = "channels_last"
+
+
+class Kind(enum.Enum):
+    NUMPY = "np"
+
+
+def test_members_of_enumerations_are_their_values():
+    processor, picture = ViTImageProcessor(), noise()
+    found = processor(picture, data_format=Axis.LAST, return_tensors=Kind.NUMPY, resample=Image.Resampling.BICUBIC)
+    expected = processor(picture, data_format="channels_last", return_tensors="np", resample=3)
+    assert_bits(found.pixel_values, expected.pixel_values)
+    array = np.asarray(picture).transpose(2, 0, 1)
+    assert_bits(processor(array, input_data_format=Axis.FIRST).pixel_values[0], processor(picture).pixel_values[0])
+
+
+def test_documented_positions():
+    picture = noise()
+    clip = (
+        True,
+        {"shortest_edge": 30},
+        2,
+        True,
+        20,
+        True,
+        1 / 127.5,
+        True,
+        0.4,
+        0.5,
+        True,
+        "np",
+        "channels_last",
+        None,
+    )
+    options = {
+        "size": 30,
+        "resample": 2,
+        "crop_size": 20,
+        "rescale_factor": 1 / 127.5,
+        "image_mean": 0.4,
+        "image_std": 0.5,
+    }
+    expected = CLIPImageProcessor(**options)(picture, return_tensors="np").pixel_values.transpose(0, 2, 3, 1)
+    assert_bits(CLIPImageProcessor().preprocess(picture, *clip).pixel_values, expected)
+    assert_bits(CLIPImageProcessor()(picture, *clip).pixel_values, expected)
+    assert CLIPImageProcessor(*clip[:11]).to_dict() == CLIPImageProcessor(**options).to_dict()
+    vit = (True, {"height": 9, "width": 8}, 3, False, 0.5, True, [0.1, 0.2, 0.3], [0.4, 0.5, 0.6], "np")
+    found = ViTImageProcessor().preprocess(picture, *vit).pixel_values
+    again = ViTImageProcessor(size=(9, 8), resample=3, do_rescale=False, image_mean=vit[6], image_std=vit[7])
+    assert_bits(found[0], again(picture).pixel_values[0])
+    with pytest.raises(UsageError, match="size is given twice"):
+        ViTImageProcessor().preprocess(picture, True, 9, size=9)
+    with pytest.raises(UsageError, match="takes 12 options by position, got 13"):
+        ViTImageProcessor().preprocess(picture, *[None] * 13)
+
+
+def test_a_picture_that_is_there_twice_is_worked_on_once(monkeypatch):
+    calls, values = [], ViTImageProcessor._values
+    monkeypatch.setattr(ViTImageProcessor, "_values", lambda self, image: calls.append(image) or values(self, image))
+    one, other = noise(), noise()
+    found = ViTImageProcessor()([one, other, one]).pixel_values
+    assert len(calls) == 2
+    assert_bits(found[0], found[2])
+    found[0][:] = 0
+    assert found[2].any()
+
+
 def test_options_of_a_call_change_nothing_else():
     processor = ViTImageProcessor()
     before = processor.to_dict()
@@ -230,95 +299,6 @@ def test_options_of_a_call_change_nothing_else():
     assert processor.to_dict() == before
     processor.do_normalize = False  # options are attributes
     assert_bits(processor(noise(20, 20), size=20).pixel_values[0] >= 0, np.ones((3, 20, 20), bool))
-
-
-# Files
-
-
-def test_defaults():
-    assert ViTImageProcessor().to_dict() == {
-        "do_resize": True,
-        "size": {"height": 224, "width": 224},
-        "resample": 2,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": [0.5] * 3,
-        "image_std": [0.5] * 3,
-        "image_processor_type": "ViTImageProcessor",
-    }
-    clip = CLIPImageProcessor()
-    assert (clip.size, clip.crop_size, clip.resample) == ({"shortest_edge": 224}, {"height": 224, "width": 224}, 3)
-    assert (clip.do_center_crop, clip.do_convert_rgb) == (True, True)
-    assert clip.image_mean == [0.48145466, 0.4578275, 0.40821073]
-    assert clip.image_std == [0.26862954, 0.26130258, 0.27577711]
-    assert (CLIPImageProcessor(size=30).size, ViTImageProcessor(size=30).size) == (
-        {"shortest_edge": 30},
-        {"height": 30, "width": 30},
-    )
-
-
-@pytest.mark.parametrize("kind", [ViTImageProcessor, CLIPImageProcessor])
-def test_saved_and_loaded(kind, tmp_path):
-    processor = kind(size={"height": 40, "width": 50}, unheard_of={"kept": [1]}, image_mean=(0.1, 0.2, 0.3))
-    assert processor.save_pretrained(tmp_path / "new") == [str(tmp_path / "new" / "preprocessor_config.json")]
-    again = kind.from_pretrained(tmp_path / "new")
-    assert type(again) is kind
-    assert again.to_dict() == processor.to_dict() == json.loads(processor.to_json_string())
-    assert again.to_dict()["unheard_of"] == {"kept": [1]}
-    assert kind.from_pretrained(str(tmp_path / "new"), size=30, use_fast=False).size != again.size
-    processor.to_json_file(tmp_path / "one.json")
-    assert kind.from_dict(json.loads((tmp_path / "one.json").read_text()), do_resize=False).do_resize is False
-
-
-def test_the_released_files(tmp_path):
-    clipseg = {
-        "do_normalize": True,
-        "do_rescale": True,
-        "do_resize": True,
-        "feature_extractor_type": "ViTImageProcessor",
-        "processor_class": "CLIPSegProcessor",
-        "resample": 2,
-        "rescale_factor": 0.00392156862745098,
-        "size": {"height": 352, "width": 352},
-        **IMAGENET,
-    }
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(clipseg))
-    processor = ViTImageProcessor.from_pretrained(tmp_path)
-    assert processor.to_dict() == {**clipseg, "image_processor_type": "ViTImageProcessor"}
-    reference = ViTImageProcessorPil.from_pretrained(tmp_path)
-    picture = noise(480, 640)
-    assert_bits(processor(picture).pixel_values[0], reference(picture).pixel_values[0])
-    old = {"size": 224, "crop_size": 224, "do_center_crop": True, "feature_extractor_type": "CLIPFeatureExtractor"}
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(old))
-    clip = CLIPImageProcessor.from_pretrained(tmp_path)
-    assert (clip.size, clip.crop_size) == ({"shortest_edge": 224}, {"height": 224, "width": 224})
-
-
-def test_files_of_the_reference(tmp_path):
-    reference = CLIPImageProcessorPil(size={"shortest_edge": 40}, crop_size=30)
-    reference.save_pretrained(tmp_path)
-    picture = noise()
-    assert_bits(
-        CLIPImageProcessor.from_pretrained(tmp_path)(picture).pixel_values[0], reference(picture).pixel_values[0]
-    )
-    CLIPImageProcessor(size=50, crop_size=20).save_pretrained(tmp_path / "ours")
-    theirs = CLIPImageProcessorPil.from_pretrained(tmp_path / "ours")
-    assert_bits(
-        theirs(picture).pixel_values[0],
-        CLIPImageProcessor.from_pretrained(tmp_path / "ours")(picture).pixel_values[0],
-    )
-
-
-def test_options_inside_a_processors_file(tmp_path):
-    path = tmp_path / "processor_config.json"
-    path.write_text(json.dumps({"image_processor": {"size": {"height": 9, "width": 8}}}))
-    assert ViTImageProcessor.from_pretrained(tmp_path).size == {"height": 9, "width": 8}
-    path.write_text(json.dumps({"processor_class": "CLIPSegProcessor"}))
-    with pytest.raises(CheckpointError, match='has no "image_processor"'):
-        ViTImageProcessor.from_pretrained(tmp_path)
-    with pytest.raises(CheckpointNotFoundError):
-        ViTImageProcessor.from_pretrained(tmp_path / "..", subfolder="nowhere")
 
 
 # Misuse
@@ -337,7 +317,13 @@ def test_options_inside_a_processors_file(tmp_path):
         {"crop_size": {"shortest_edge": 3}},
         {"resample": 9},
         {"resample": "bilinear"},
+        {"resample": True},
         {"image_std": [0.1, 0, 0.1]},
+        {"image_mean": "white"},
+        {"size": [3, 4, 5]},
+        {"size": (3, 0)},
+        {"do_resize": "pt"},
+        {"rescale_factor": float("nan")},
     ],
     ids=str,
 )

@@ -8,7 +8,9 @@ import torch
 import transformers
 from PIL import Image
 
+import clipseg
 from clipseg.errors import CheckpointNotFoundError, UsageError
+from clipseg.processing.fast_image_processors import CLIPImageProcessorFast
 from clipseg.processing.image_processors import CLIPImageProcessor, ViTImageProcessor
 from clipseg.processing.processors import CLIPProcessor, CLIPSegProcessor
 from clipseg.processing.tokenization import CLIPTokenizer, CLIPTokenizerFast
@@ -81,11 +83,68 @@ def test_missing_parts(tokenizer):
         CLIPSegProcessor(imageprocessor=ViTImageProcessor(), tokenizer=tokenizer)
 
 
+def test_parts_in_the_wrong_place(tokenizer):
+    with pytest.raises(
+        TypeError, match="image_processor of a CLIPSegProcessor is a ImageProcessor, got a CLIPTokenizer"
+    ):
+        CLIPSegProcessor(tokenizer, ViTImageProcessor())
+    with pytest.raises(TypeError, match="tokenizer of a CLIPProcessor is a CLIPTokenizer, got a dict"):
+        CLIPProcessor(CLIPImageProcessor(), {})
+
+
 def test_options_that_nobody_knows(processor):
     with pytest.raises(UsageError, match="has an option 'paddding'; did you mean padding"):
         processor(text="a cat", paddding=True)
     with pytest.raises(UsageError, match="has an option 'zzz'; known are add_special_tokens, "):
         processor(text="a cat", zzz=True)
+
+
+def test_options_in_dictionaries(processor):
+    plain = processor("a cat", PICTURE, return_tensors="pt", padding="max_length", max_length=20, rescale_factor=-1.0)
+    nested = processor(
+        "a cat",
+        PICTURE,
+        common_kwargs={"return_tensors": "pt"},
+        text_kwargs={"padding": "max_length", "max_length": 20},
+        images_kwargs={"rescale_factor": -1.0},
+    )
+    assert plain.input_ids.shape == (1, 20)
+    assert plain.pixel_values.max() <= 0
+    assert all(torch.equal(plain[key], nested[key]) for key in plain)
+    mixed = processor("a cat", PICTURE, common_kwargs={"return_tensors": "np"}, text_kwargs={"return_tensors": "pt"})
+    assert (type(mixed.input_ids), type(mixed.pixel_values)) == (torch.Tensor, np.ndarray)
+    with pytest.raises(UsageError, match="size is given twice"):
+        processor("a cat", PICTURE, size=9, images_kwargs={"size": 9})
+    with pytest.raises(UsageError, match="has an option 'do_flip'"):
+        processor("a cat", PICTURE, images_kwargs={"do_flip": True})
+    with pytest.raises(UsageError, match="has an option 'size'"):
+        processor("a cat", PICTURE, text_kwargs={"size": 3})
+    with pytest.raises(UsageError, match="has an option 'zzz'"):
+        processor("a cat", PICTURE, common_kwargs={"zzz": 3})
+
+
+def test_options_of_the_parts_hold_until_a_call_says_otherwise(processor, tmp_path):
+    processor.save_pretrained(tmp_path)
+    loaded = CLIPSegProcessor.from_pretrained(tmp_path, max_length=17, padding="max_length", rescale_factor=-1.0)
+    assert "max_length" not in loaded.image_processor.to_dict()
+    batch = loaded("a cat", PICTURE, return_tensors="pt")
+    assert batch.input_ids.shape == (1, 17)
+    assert batch.pixel_values.max() <= 0
+    assert loaded("a cat", padding="max_length", max_length=12, return_tensors="pt").input_ids.shape == (1, 12)
+
+
+def test_positions(processor):
+    assert list(processor(None, PICTURE, PICTURE)) == ["pixel_values", "conditional_pixel_values"]
+    batch = processor(["a cat"], [PICTURE], None, "pt")
+    assert (batch.input_ids.ndim, batch.pixel_values.ndim) == (2, 4)
+    assert processor(images=PICTURE, visual_prompt=PICTURE).to("cpu") is not None
+
+
+def test_label_maps(processor):
+    maps = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0))
+    (labels,) = processor.post_process_semantic_segmentation({"logits": maps}, target_sizes=[(20, 30)], threshold=0.6)
+    assert labels.shape == (20, 30)
+    assert set(labels.unique().tolist()) == {-1, 0, 1, 2}
 
 
 def test_the_deprecated_name(tokenizer):
@@ -129,6 +188,55 @@ def test_keywords_reach_the_part_that_knows_them(processor, tmp_path):
     assert loaded.image_processor.do_normalize is False
 
 
+def test_parts_that_are_there_already(processor, tokenizer, tmp_path):
+    processor.save_pretrained(tmp_path)
+    images = ViTImageProcessor(size=9)
+    loaded = CLIPSegProcessor.from_pretrained(tmp_path, image_processor=images, tokenizer=tokenizer)
+    assert loaded.image_processor is images
+    assert loaded.tokenizer is tokenizer
+    other = CLIPSegProcessor.from_pretrained(tmp_path, image_processor=images, bos_token="(BOS)", do_resize=False)
+    assert other.tokenizer.bos_token == "(BOS)"
+    assert "do_resize" not in other.tokenizer.init_kwargs
+
+
+def test_saving_leaves_the_parts_as_they_are(tokenizer, tmp_path):
+    """The documented test: files without a class name, loaded, saved with the processor, loaded again."""
+    written = {"size": 20, "do_center_crop": True, "crop_size": 18, "image_std": [0.2, 0.3, 0.4]}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(written))
+    for kind, images in ((CLIPSegProcessor, ViTImageProcessor), (CLIPProcessor, CLIPImageProcessor)):
+        part = images.from_pretrained(tmp_path)
+        processor = kind(tokenizer=tokenizer, image_processor=part)
+        processor.save_pretrained(tmp_path / "saved")
+        for use_fast in (None, False):
+            again = kind.from_pretrained(tmp_path / "saved", use_fast=use_fast)
+            assert again.image_processor.to_json_string() == part.to_json_string()
+            assert type(again.image_processor) is images
+            assert again.to_dict() == processor.to_dict() == json.loads(again.to_json_string())
+            assert type(again.tokenizer) is (CLIPTokenizerFast if use_fast is None else CLIPTokenizer)
+        processor.to_json_file(tmp_path / "one.json")
+        assert json.loads((tmp_path / "one.json").read_text())["processor_class"] == kind.__name__
+
+
+def test_the_image_processor_on_tensors_comes_back(tokenizer, tmp_path):
+    processor = CLIPProcessor(CLIPImageProcessorFast(size=30, crop_size=20, do_pad=True), tokenizer)
+    assert processor("a cat", PICTURE, do_pad=False, return_tensors="pt").pixel_values.shape == (1, 3, 20, 20)
+    processor.save_pretrained(tmp_path)
+    loaded = {flag: CLIPProcessor.from_pretrained(tmp_path, use_fast=flag, size=40) for flag in (None, True, False)}
+    kinds = {flag: type(each.image_processor) for flag, each in loaded.items()}
+    assert kinds == {None: CLIPImageProcessorFast, True: CLIPImageProcessorFast, False: CLIPImageProcessor}
+    assert all(each.image_processor.size == {"shortest_edge": 40} for each in loaded.values())
+    assert type(CLIPSegProcessor.from_pretrained(tmp_path, use_fast=True).image_processor) is ViTImageProcessor
+
+
+def test_documented_names_of_the_parts():
+    assert CLIPSegProcessor.attributes == CLIPProcessor.get_attributes() == ["image_processor", "tokenizer"]
+    for kind in (CLIPSegProcessor, CLIPProcessor):
+        assert kind.chat_template is None
+        for attribute in kind.attributes:
+            names = getattr(kind, f"{attribute}_class")
+            assert all(hasattr(clipseg, name) for name in ((names,) if isinstance(names, str) else names))
+
+
 def test_a_subfolder(processor, tmp_path):
     processor.save_pretrained(tmp_path / "inner")
     assert CLIPSegProcessor.from_pretrained(tmp_path, subfolder="inner").image_processor.size["height"] == 32
@@ -141,10 +249,7 @@ def test_from_the_hub(processor, tmp_path, hub_server):
     hub_server.repositories["someone/model"] = {path.name: path.read_bytes() for path in written}
     loaded = CLIPSegProcessor.from_pretrained("someone/model", revision="main")
     assert loaded(text="a cat").input_ids == processor(text="a cat").input_ids
-    assert loaded.image_processor.to_dict() == {
-        **processor.image_processor.to_dict(),
-        "processor_class": "CLIPSegProcessor",
-    }
+    assert loaded.image_processor.to_dict() == processor.image_processor.to_dict()
     assert "revision" not in loaded.tokenizer.init_kwargs
 
 

@@ -12,7 +12,7 @@ FilePath: TypeAlias = str | os.PathLike[str]
 # What `hub.find_file` is asked with; every other keyword of a `from_pretrained` is an option of the thing loaded.
 HUB_OPTIONS = ("subfolder", "revision", "cache_dir", "token", "local_files_only")
 # Keywords of the documented classes that choose between implementations; there is one here and it runs no foreign code.
-MOOT_OPTIONS = ("use_fast", "trust_remote_code")
+MOOT_OPTIONS = ("use_fast", "backend", "trust_remote_code")
 
 
 def split_hub_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -6,7 +6,7 @@ size asked for.
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,63 @@ from PIL import Image
 from clipseg.errors import PictureError
 from clipseg.processing.images import DEFAULT_MAX_PIXELS
 
+if TYPE_CHECKING:
+    import torch
+
 Pixels: TypeAlias = npt.NDArray[Any]
+Grid = TypeVar("Grid", "npt.NDArray[Any]", "torch.Tensor")
+"""An array or a tensor: what comes before the engines is the same for both."""
+
+CHANNELS = (1, 3, 4)
+
+
+def channels_first(pixels: Grid, layout: str | None, *, rgb: bool) -> tuple[Grid, str]:
+    """(H, W), (H, W, C) or (C, H, W) of numbers -> (C, H, W), and the layout it had; `rgb` makes C = 3 of 1 and 4.
+
+    Raises PictureError for other shapes, for complex numbers and for values that are not finite.
+    """
+    numbers = pixels.dtype.kind in "buif" if isinstance(pixels, np.ndarray) else not pixels.is_complex()
+    if not numbers or pixels.ndim not in (2, 3) or 0 in pixels.shape:
+        shape = tuple(pixels.shape)
+        raise PictureError(f"a picture is (H, W), (H, W, C) or (C, H, W) numbers, got {shape} {pixels.dtype}")
+    if is_float(pixels) and not (pixels.min() > -np.inf and pixels.max() < np.inf):  # false of NaN
+        raise PictureError("this picture has values that are NaN or infinite")
+    if pixels.ndim == 2:
+        pixels, layout = pixels[None], "channels_first"
+    elif layout in (None, "none"):
+        if pixels.shape[0] not in CHANNELS and pixels.shape[2] not in CHANNELS:
+            shape = tuple(pixels.shape)
+            raise PictureError(f"an array of shape {shape} has no axis of 1, 3 or 4 channels, first or last")
+        layout = "channels_first" if pixels.shape[0] in CHANNELS else "channels_last"
+    if layout == "channels_last":
+        pixels = pixels.swapaxes(0, 2).swapaxes(1, 2)  # (H, W, C) -> (C, W, H) -> (C, H, W)
+    return (three_channels(pixels) if rgb else pixels), str(layout)
+
+
+def is_float(pixels: Grid) -> bool:
+    """Whether these are fractions rather than whole numbers."""
+    return bool(pixels.dtype.kind == "f" if isinstance(pixels, np.ndarray) else pixels.is_floating_point())
+
+
+def is_scaled(pixels: Grid) -> bool:
+    """Whether these are fractions from 0 to 1, as after rescaling."""
+    return is_float(pixels) and bool(pixels.min() >= 0 and pixels.max() <= 1)
+
+
+def three_channels(pixels: Grid) -> Grid:
+    """(C, H, W) with C = 1, 3 or 4 -> RGB (3, H, W), alpha laid on white."""
+    if len(pixels) == 1:
+        return pixels[[0, 0, 0]]
+    if len(pixels) != 4:
+        return pixels
+    white = 1.0 if is_float(pixels) or str(pixels.dtype) == "bool" else 255
+    if is_float(pixels) and (pixels.min() < 0 or pixels.max() > 1):
+        raise PictureError(f"RGBA floats are from 0 to 1, got {pixels.min()}...{pixels.max()}")
+    alpha = pixels[3:] / white
+    laid = alpha * pixels[:3] + (1 - alpha) * white
+    if white == 255:
+        laid = laid.round()
+    return laid.astype(pixels.dtype) if isinstance(laid, np.ndarray) else laid.to(pixels.dtype)
 
 
 def resized_hw(height: int, width: int, size: Mapping[str, int]) -> tuple[int, int]:
@@ -67,21 +123,6 @@ def center_crop(pixels: Pixels, height: int, width: int) -> Pixels:
         pixels = np.pad(pixels, [(0, 0), *((lack - lack // 2, lack // 2) for lack in lacking)])
     top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
     return pixels[:, top : top + height, left : left + width]
-
-
-def three_channels(pixels: Pixels) -> Pixels:
-    """(C, H, W) with C = 1, 3 or 4 -> RGB (3, H, W), alpha laid on white."""
-    if len(pixels) == 1:
-        return np.repeat(pixels, 3, axis=0)
-    if len(pixels) != 4:
-        return pixels
-    floats = pixels.dtype.kind == "f"
-    white = 1.0 if floats else 255
-    if floats and (pixels.min() < 0 or pixels.max() > 1):
-        raise PictureError(f"RGBA floats are from 0 to 1, got {pixels.min()}...{pixels.max()}")
-    alpha = pixels[3:] / white
-    laid = alpha * pixels[:3] + (1 - alpha) * white
-    return (laid if floats else np.round(laid)).astype(pixels.dtype)
 
 
 def _rescaled(pixels: Pixels, scale: float) -> Pixels:

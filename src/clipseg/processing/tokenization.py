@@ -13,6 +13,7 @@ from tokenizers import AddedToken, Encoding, Tokenizer, decoders, models, proces
 
 from clipseg.checkpoints.files import read_json, write_json
 from clipseg.checkpoints.hub import find_file
+from clipseg.checkpoints.sharing import Shareable
 from clipseg.errors import CheckpointError, PromptError, UsageError
 from clipseg.processing.batch import BatchFeature
 from clipseg.processing.files import FilePath, split_hub_options, write_text
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 Self = TypeVar("Self", bound="CLIPTokenizer")
 
 
-class CLIPTokenizer:
+class CLIPTokenizer(Shareable):
     """Text -> token ids `bos … eos`, lower-cased, never cut unless asked.
 
     `vocab` is a path to a vocab.json, a dict or a list; `merges` is a path to a merges.txt, "a b" strings or pairs.
@@ -382,8 +383,7 @@ class CLIPTokenizer:
         for name in ("tokenizer_config.json", "special_tokens_map.json"):
             if path := find_file(name_or_path, name, required=False, **where):
                 config |= read_json(path)
-        for name in _OF_THE_SAVER:
-            config.pop(name, None)
+        config = {name: value for name, value in config.items() if name not in _OF_THE_SAVER}
         if path := find_file(name_or_path, "tokenizer.json", required=False, **where):
             files: dict[str, Any] = {"tokenizer_file": path}
         else:
