@@ -29,6 +29,7 @@ import ready
 import released_layout
 from hub_server import HubServer
 from released_layout import CLIP, CLIPSEG
+from rows import row
 from twins import quiet
 
 PAGES = sorted(Path(__file__).parent.glob("*_examples.md"))
@@ -167,6 +168,7 @@ def test_examples_are_all_tested() -> None:
         assert any(re.fullmatch(rf"test_{name}(_s37|_s56|_c5|_docstrings)+", test) for test in tests), name
 
 
+@row("10", "example 1")
 def test_01_configuration_s37_s56_docstrings(ours: Example) -> None:
     run = ours("01_configuration")
     assert run.printed == ""
@@ -179,18 +181,21 @@ def test_01_configuration_s37_s56_docstrings(ours: Example) -> None:
     same_settings(run["configuration"], "CLIPSegConfig")
 
 
+@row("10", "example 2")
 def test_02_text_configuration_s37_s56_docstrings(ours: Example) -> None:
     run = ours("02_text_configuration")
     assert run["configuration"] is run["model"].config
     same_settings(run["configuration"], "CLIPSegTextConfig")
 
 
+@row("10", "example 2")
 def test_02_vision_configuration_s37_s56_docstrings(ours: Example) -> None:
     run = ours("02_vision_configuration")
     assert run["configuration"] is run["model"].config
     same_settings(run["configuration"], "CLIPSegVisionConfig")
 
 
+@row("10", "example 3")
 def test_03_similarity_s37_s56(ours: Example, theirs: Example) -> None:
     run = ours("03_similarity")
     assert list(run["inputs"]) == ["input_ids", "attention_mask", "pixel_values"]
@@ -199,12 +204,14 @@ def test_03_similarity_s37_s56(ours: Example, theirs: Example) -> None:
     agree(run, theirs("03_similarity"), "logits_per_image", "probs")
 
 
+@row("10", "example 4")
 def test_04_text_features_s37_s56(ours: Example, theirs: Example) -> None:
     run = ours("04_text_features")
     assert type(run["text_features"]) is torch.Tensor
     agree(run, theirs("04_text_features"), "text_features")
 
 
+@row("10", "example 4")
 def test_04_image_features_s37_s56(ours: Example, theirs: Example) -> None:
     run = ours("04_image_features")
     assert type(run["image_features"]) is torch.Tensor
@@ -225,16 +232,19 @@ def with_its_weights(run: Run, folder: str, part: str) -> Run:
     return Run({**run.names, **answers}, run.printed, run.last)
 
 
+@row("10", "example 5")
 def test_05_text_model_s37_s56(ours: Example, theirs: Example, folders: dict[str, str]) -> None:
     expected = with_its_weights(theirs("05_text_model"), folders[CLIPSEG], "text_model")
     agree(ours("05_text_model"), expected, "last_hidden_state", "pooled_output")
 
 
+@row("10", "example 5")
 def test_05_vision_model_s37_s56(ours: Example, theirs: Example, folders: dict[str, str]) -> None:
     expected = with_its_weights(theirs("05_vision_model"), folders[CLIPSEG], "vision_model")
     agree(ours("05_vision_model"), expected, "last_hidden_state", "pooled_output")
 
 
+@row("10", "example 6")
 def test_06_segmentation_s37_s56(ours: Example, theirs: Example) -> None:
     run, expected = ours("06_segmentation"), theirs("06_segmentation")
     assert run.printed == expected.printed == "torch.Size([3, 352, 352])\n"
@@ -242,6 +252,7 @@ def test_06_segmentation_s37_s56(ours: Example, theirs: Example) -> None:
     assert (run["logits"][0] - run["logits"][1]).abs().max() > 0.1, "the texts make no difference"
 
 
+@row("10", "example 7")
 def test_07_pipeline_c5(ours: Example, theirs: Example) -> None:
     answer, expected = ours("07_pipeline").last, theirs("07_pipeline").last
     assert [row["label"] for row in answer] == [row["label"] for row in expected]
@@ -251,6 +262,7 @@ def test_07_pipeline_c5(ours: Example, theirs: Example) -> None:
     assert sum(row["score"] for row in answer) == pytest.approx(1, abs=0.01)
 
 
+@row("10", "example 8")
 def test_08_auto_model_c5(ours: Example, theirs: Example) -> None:
     run, expected = ours("08_auto_model"), theirs("08_auto_model")
     assert run["model"].dtype == torch.bfloat16
@@ -260,6 +272,7 @@ def test_08_auto_model_c5(ours: Example, theirs: Example) -> None:
     assert run["most_likely_label"] == expected["most_likely_label"]
 
 
+@row("10", "example 9")
 def test_09_configuration_c5(ours: Example) -> None:
     run = ours("09_configuration")
     assert run["configuration"] is run["model"].config
@@ -268,18 +281,21 @@ def test_09_configuration_c5(ours: Example) -> None:
     same_settings(run["config"], "CLIPConfig")
 
 
+@row("10", "example 9")
 def test_09_text_configuration_c5(ours: Example) -> None:
     run = ours("09_text_configuration")
     assert run["configuration"] is run["model"].config
     same_settings(run["configuration"], "CLIPTextConfig")
 
 
+@row("10", "example 9")
 def test_09_vision_configuration_c5(ours: Example) -> None:
     run = ours("09_vision_configuration")
     assert run["configuration"] is run["model"].config
     same_settings(run["configuration"], "CLIPVisionConfig")
 
 
+@row("10", "example 10")
 def test_10_similarity_c5(ours: Example, theirs: Example) -> None:
     run = ours("10_similarity")
     assert run["image"].size == (640, 480)
@@ -287,34 +303,41 @@ def test_10_similarity_c5(ours: Example, theirs: Example) -> None:
     agree(run, theirs("10_similarity"), "logits_per_image", "probs")
 
 
+@row("10", "example 10")
 def test_10_text_features_c5(ours: Example, theirs: Example) -> None:
     run = ours("10_text_features")
     assert type(run["text_features"]) is torch.Tensor
     agree(run, theirs("10_text_features"), "text_features")
 
 
+@row("10", "example 10")
 def test_10_image_features_c5(ours: Example, theirs: Example) -> None:
     run = ours("10_image_features")
     assert type(run["image_features"]) is torch.Tensor
     agree(run, theirs("10_image_features"), "image_features")
 
 
+@row("10", "example 11")
 def test_11_text_model_c5(ours: Example, theirs: Example) -> None:
     agree(ours("11_text_model"), theirs("11_text_model"), "last_hidden_state", "pooled_output")
 
 
+@row("10", "example 11")
 def test_11_text_model_with_projection_c5(ours: Example, theirs: Example) -> None:
     agree(ours("11_text_model_with_projection"), theirs("11_text_model_with_projection"), "text_embeds")
 
 
+@row("10", "example 11")
 def test_11_vision_model_c5(ours: Example, theirs: Example) -> None:
     agree(ours("11_vision_model"), theirs("11_vision_model"), "last_hidden_state", "pooled_output")
 
 
+@row("10", "example 11")
 def test_11_vision_model_with_projection_c5(ours: Example, theirs: Example) -> None:
     agree(ours("11_vision_model_with_projection"), theirs("11_vision_model_with_projection"), "image_embeds")
 
 
+@row("10", "example 12")
 def test_12_image_classification_c5(ours: Example, theirs: Example) -> None:
     with pytest.warns(UserWarning, match=r"holds no classifier\.\* weights") as caught:
         run = ours("12_image_classification")
