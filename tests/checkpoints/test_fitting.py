@@ -93,7 +93,9 @@ def test_a_head_of_other_shapes_is_left_out_on_request() -> None:
     assert fitted.missing_heads == ("decoder.",)
     assert fitted.mismatched_keys == (("decoder.film_mul.bias", (99,), (8,)),)
     assert set(fitted.missing_keys) == set(DECODER)
-    with pytest.raises(CheckpointMismatchError, match=r"1 misshapen: clip\.logit_scale"):  # a tower's are never let pass
+    with pytest.raises(
+        CheckpointMismatchError, match=r"1 misshapen: clip\.logit_scale"
+    ):  # a tower's are never let pass
         fit(
             {**wider, "clip.logit_scale": torch.zeros(2)},
             shapes(SEGMENTATION),
