@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipseg.errors import UsageError
-from clipseg.processing.lengths import UNLIMITED, kept_lengths, padded_length, stacked, truncation_strategy
+from clipseg.processing.lengths import (
+    UNLIMITED,
+    Filling,
+    kept_lengths,
+    padded_length,
+    padding_strategy,
+    stacked,
+    truncation_strategy,
+)
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 100))
@@ -52,6 +60,21 @@ def test_stacked_rows():
         stacked([[1, 2], [3]], "pt")
     with pytest.raises(UsageError, match="'tf'"):
         stacked([[1]], "tf")
+    with pytest.raises(UsageError, match="only numbers"):
+        stacked([["a"]], "np")
+    assert stacked([[0.5]], "pt").dtype == torch.float32
+    assert stacked([[True]], "pt").dtype == torch.bool
+    assert stacked([[], []], "np").dtype == np.int64
+
+
+def test_rows_are_filled_by_what_their_column_means():
+    right, left = Filling(3, "right", 9), Filling(3, "left", 9)
+    assert right.fill("input_ids", [[1], [1, 2, 3, 4]]) == [[1, 9, 9], [1, 2, 3, 4]]
+    assert left.fill("input_ids", [[1]]) == [[9, 9, 1]]
+    assert left.fill("attention_mask", [[1]]) == [[0, 0, 1]]
+    assert right.fill("special_tokens_mask", [[0]]) == [[0, 1, 1]]
+    assert right.fill("offset_mapping", [[(0, 1)]]) == [[(0, 1), (0, 0), (0, 0)]]
+    assert right.fill("labels", [[1]]) == Filling().fill("input_ids", [[1]]) == [[1]]
 
 
 def test_names_of_strategies():
@@ -59,3 +82,5 @@ def test_names_of_strategies():
     assert truncation_strategy(False) == "do_not_truncate"
     with pytest.raises(UsageError):
         truncation_strategy("longest")
+    assert truncation_strategy(None) == padding_strategy(None).replace("pad", "truncate") == "do_not_truncate"
+    assert padding_strategy(True) == "longest"

@@ -1,18 +1,19 @@
-import json
-import pickle
+import enum
+import inspect
+import os
 import threading
 
 import instant_clip_tokenizer
-import numpy as np
 import pytest
 import torch
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipseg.errors import CheckpointError, CheckpointNotFoundError, PromptError, UsageError
+import real_vocabulary
+from clipseg.errors import CheckpointError, PromptError, UsageError
 from clipseg.processing.tokenization import CLIPTokenizer, CLIPTokenizerFast
-from clipseg.processing.vocabulary import train_vocabulary, vocabulary_of
+from clipseg.processing.vocabulary import train_vocabulary
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 SYMBOLS = [
@@ -45,16 +46,8 @@ def trained():
 
 @pytest.fixture(scope="module")
 def real():
-    """The released vocabulary, built from the merges inside a test dependency."""
-    module = instant_clip_tokenizer.instant_clip_tokenizer
-    with open(module.__file__, "rb") as file:
-        content = file.read()
-    begin = content.index(b"#version: 0.2\ni n\nt h\n")
-    lines = content[begin:].split(b"\n", 48_895)[1:48_895]
-    merges = [tuple(line.decode().split(" ")) for line in lines]
-    vocabulary = vocabulary_of(merges)
-    assert (len(merges), len(vocabulary)) == (48_894, 49_408)
-    return CLIPTokenizer(vocabulary, merges, model_max_length=77)
+    """The released vocabulary."""
+    return CLIPTokenizer(*real_vocabulary.real_vocabulary(), model_max_length=77)
 
 
 @pytest.fixture(scope="module")
@@ -115,29 +108,6 @@ def test_special_tokens(tiny):
     }
 
 
-def test_decoding(tiny):
-    ids = tiny.encode("lower newer")
-    assert tiny.decode(ids) == f"{START}lower newer {END}"
-    for form in (ids, tuple(ids), np.array(ids), torch.tensor(ids)):
-        assert tiny.decode(form, skip_special_tokens=True) == "lower newer"
-    assert tiny.decode(15) == "low"
-    rows = [[1, 4, 5, 8, 1, 0, 8], [3, 4, 3, 1, 1, 8, 9]]
-    for form in (rows, np.array(rows), torch.tensor(rows)):
-        assert tiny.batch_decode(form) == tiny.decode(form) == ["orsdold", "ereoodn"]
-    assert tiny.decode([]) == ""
-    assert tiny.convert_tokens_to_string(["lo", "w</w>"]) == "low</w>"
-
-
-def test_conversions(tiny):
-    assert tiny.convert_tokens_to_ids("er</w>") == 16
-    assert tiny.convert_tokens_to_ids("nowhere") == 20
-    assert tiny.convert_ids_to_tokens(16) == "er</w>"
-    assert tiny.convert_ids_to_tokens(torch.tensor([21, 16]), skip_special_tokens=True) == ["er</w>"]
-    for wrong in (23, -1, 2**40):
-        with pytest.raises(PromptError, match="outside this vocabulary of 23"):
-            tiny.convert_ids_to_tokens(wrong)
-
-
 def test_offsets(tiny):
     found = tiny("lower newer", add_special_tokens=False, return_offsets_mapping=True).offset_mapping
     assert found == [(0, 2), (2, 3), (3, 5), (6, 7), (7, 8), (8, 9), (9, 11)]
@@ -173,6 +143,117 @@ def test_tensors(tiny):
     assert tiny([]).input_ids == []
     with pytest.raises(UsageError, match="padding=True"):
         tiny(["low er", "low"], return_tensors="pt")
+
+
+def test_what_is_cut_off(tiny):
+    batch = tiny(["low er low er low", "low"], truncation=True, max_length=4, stride=1, return_overflowing_tokens=True)
+    assert batch.input_ids == [[21, 15, 16, 22], [21, 16, 15, 22], [21, 15, 16, 22], [21, 16, 15, 22], [21, 15, 22]]
+    assert batch.overflow_to_sample_mapping == [0, 0, 0, 0, 1]
+    assert [row.ids for row in batch.encodings] == batch.input_ids
+    one = tiny("low er low", max_length=4, padding="max_length", truncation=True, return_overflowing_tokens=True)
+    assert one.input_ids == [[21, 15, 16, 22], [21, 15, 22, 22]]
+    assert one.attention_mask[1] == [1, 1, 1, 0]
+    for stride in (-1, 2, 9):
+        with pytest.raises(UsageError, match=f"stride={stride} must be less than the 2 tokens"):
+            tiny("low er low", max_length=4, stride=stride)
+
+
+class Kind(enum.Enum):
+    """As some libraries have their options."""
+
+    LONGEST = "longest"
+    MAX_LENGTH = "max_length"
+    ONLY_FIRST = "only_first"
+    PYTORCH = "pt"
+
+
+def test_options_as_members_of_enumerations(tiny):
+    options = {"truncation": Kind.ONLY_FIRST, "max_length": 4, "return_tensors": Kind.PYTORCH}
+    for padding in (Kind.LONGEST, Kind.MAX_LENGTH):
+        batch = tiny(["low er low", "low"], padding=padding, **options)
+        assert batch.input_ids.tolist() == [[21, 15, 16, 22], [21, 15, 22, 22]]
+
+
+def test_former_names_of_a_call(tiny):
+    assert tiny.encode_plus("low", "er", padding=True) == tiny("low", "er")
+    assert tiny.batch_encode_plus(["low", "er"], False) == tiny(["low", "er"], add_special_tokens=False)
+    assert tiny.batch_encode_plus([("low", "er"), ("er", "low")]) == tiny(["low", "er"], ["er", "low"])
+    words = [(["low", "er"], ["er"])]
+    assert tiny.batch_encode_plus(words, is_split_into_words=True).input_ids == [[21, 15, 16, 22, 22, 16, 22]]
+
+
+def test_rows_cut_to_what_is_no_multiple(tiny):
+    options = {"padding": True, "truncation": True, "pad_to_multiple_of": 8}
+    assert len(tiny("low", **options).input_ids) == 8  # no limit, nothing to cut to
+    assert len(tiny("low", max_length=16, **options).input_ids) == 8
+    with pytest.raises(UsageError, match="max_length=12 cannot be padded to a multiple of 8"):
+        tiny("low", max_length=12, **options)
+
+
+def test_a_text_longer_than_the_model_takes_is_logged_once(caplog):
+    tokenizer = CLIPTokenizer(SYMBOLS, MERGES, unk_token="<unk>", model_max_length=4)
+    for quiet in ({"verbose": False}, {"truncation": True}, {"max_length": 3}):
+        tokenizer("low er low", **quiet)
+    tokenizer.tokenize("low er low")
+    assert not caplog.records
+    tokenizer(["low", "low er low"])
+    tokenizer("low er low er low")
+    assert [record.getMessage().split(" is")[0] for record in caplog.records] == ["a text of 5 tokens"]
+    tokenizer.deprecation_warnings = {}
+    tokenizer("low er low")
+    assert len(caplog.records) == 2
+
+
+def test_a_vocabulary_from_a_tokenizer_of_the_library(trained):
+    added = CLIPTokenizer(trained[0].get_vocab(), trained[0]._merges, additional_special_tokens=["[mask]"])
+    for source in (added.backend_tokenizer, trained[1].backend_tokenizer):
+        tokenizer = CLIPTokenizerFast(tokenizer_object=source, model_max_length=7)
+        assert tokenizer("a photo didn't") == trained[0]("a photo didn't")
+        assert ("[mask]" in tokenizer.added_tokens_encoder) is (source is added.backend_tokenizer)
+    with pytest.raises(UsageError, match="give one of them"):
+        CLIPTokenizer(SYMBOLS, MERGES, tokenizer_object=added.backend_tokenizer)
+
+
+def test_what_constructs_a_tokenizer_is_kept(tiny):
+    for name, parameter in inspect.signature(CLIPTokenizer.__init__).parameters.items():
+        if parameter.default is not inspect.Parameter.empty and name not in ("extra_special_tokens",):
+            assert name in tiny.init_kwargs or hasattr(tiny, name)
+    sources = ("vocab", "merges", "vocab_file", "merges_file", "tokenizer_file", "tokenizer_object")
+    settings = {name: value for name, value in tiny.init_kwargs.items() if name not in sources}
+    again = CLIPTokenizer(SYMBOLS, MERGES, **settings)
+    assert again.init_kwargs == tiny.init_kwargs
+    assert again("lower x") == tiny("lower x")
+    tiny.padding_side = "left"
+    assert tiny.init_kwargs["padding_side"] == "left"
+    tiny.padding_side = "right"
+
+
+def test_one_like_it_trained_on_other_phrases(trained):
+    tokenizer = CLIPTokenizer(
+        trained[0].get_vocab(), trained[0]._merges, model_max_length=9, additional_special_tokens=["[a]"]
+    )
+    batches = [["This is the first sentence.", "This is the second one."], ["This is (#) symbols 12 3."], "This"]
+    new = tokenizer.train_new_from_iterator(iter(batches), 520, 3, ["[b]"], {"[a]": "[c]", END: "[end]"})
+    assert new.vocab_size == 520
+    assert "this</w>" in new.get_vocab()
+    assert (new.eos_token, new.additional_special_tokens) == ("[end]", ["[c]", "[b]"])
+    assert (new.model_max_length, new.num_special_tokens_to_add(pair=True)) == (9, 4)
+    found = new("This is the first sentence 🤗", verbose=False)
+    assert found.input_ids[-1] == new.eos_token_id
+    assert new.decode(found.input_ids, skip_special_tokens=True) == "this is the first sentence 🤗"
+    assert tokenizer.train_new_from_iterator(batches, 100).vocab_size == 514
+
+
+def test_a_process_may_fork_after_use(trained):
+    """The library's own batches start threads, which a fork leaves behind; here no thread is started."""
+    before = len(os.listdir("/proc/self/task"))
+    trained[0](["a photo of a cat"] * 300, ["low"] * 300, padding=True, truncation=True, max_length=6)
+    assert len(os.listdir("/proc/self/task")) == before
+    child = os.fork()
+    if child == 0:
+        ids = trained[0](["a cat"] * 300, padding=True).input_ids
+        os._exit(0 if len(ids) == 300 else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.parametrize("text", [None, 3, b"low", ["low", 3], [["low"]], {"low": 1}])
@@ -216,13 +297,6 @@ def test_any_text_as_the_reference(trained, text):
         )
 
 
-@settings(max_examples=400, deadline=None)
-@given(st.lists(st.integers(0, 539), max_size=12))
-def test_any_ids_as_the_reference(trained, ids):
-    ours, reference = trained
-    assert ours.decode(ids) == reference.decode(ids)
-
-
 @pytest.mark.filterwarnings("ignore:.max_length. is ignored:UserWarning")  # the reference's
 @settings(max_examples=400, deadline=None)
 @given(
@@ -245,13 +319,6 @@ def test_any_options_as_the_reference(trained, rows, paired, padding, truncation
         "add_special_tokens": specials,
     }
     assert dict(ours(*arguments, **options)) == dict(reference(*arguments, **options))
-
-
-def test_errors_of_decoding(trained):
-    tokenizer, _ = trained
-    half = tokenizer.encode("é", add_special_tokens=False)[:1]
-    assert tokenizer.decode(half) == "\ufffd"
-    assert CLIPTokenizer(tokenizer.get_vocab(), tokenizer._merges, errors="ignore").decode(half) == ""
 
 
 # The released vocabulary
@@ -299,114 +366,11 @@ def test_real_ids_as_an_independent_implementation(real, independent, text):
     assert real.encode(text, add_special_tokens=False) == independent.encode(text)
 
 
-# Files
-
-
-def assert_same(first, second):
-    assert first.get_vocab() == second.get_vocab()
-    text = f"Lower newer didn't 12 {END} é ☆"
-    assert first(text) == second(text)
-    assert first.special_tokens_map == second.special_tokens_map
-    assert (first.model_max_length, first.padding_side) == (second.model_max_length, second.padding_side)
-
-
-def test_saved_and_loaded(trained, tmp_path):
-    tokenizer = CLIPTokenizer(trained[0].get_vocab(), trained[0]._merges, model_max_length=77, padding_side="left")
-    written = tokenizer.save_pretrained(tmp_path)
-    names = ["tokenizer_config.json", "special_tokens_map.json", "tokenizer.json", "vocab.json", "merges.txt"]
-    assert [path.removeprefix(f"{tmp_path}/") for path in written] == names
-    assert_same(CLIPTokenizerFast.from_pretrained(tmp_path), tokenizer)
-    (tmp_path / "tokenizer.json").unlink()
-    again = CLIPTokenizer.from_pretrained(str(tmp_path))
-    assert_same(again, tokenizer)
-    assert_same(pickle.loads(pickle.dumps(again)), tokenizer)
-
-
-def test_saved_vocabulary(tiny, tmp_path):
-    vocab, merges = tiny.save_vocabulary(tmp_path, "old")
-    assert (vocab, merges) == (str(tmp_path / "old-vocab.json"), str(tmp_path / "old-merges.txt"))
-    assert (tmp_path / "old-merges.txt").read_text() == "#version: 0.2\nl o\nlo w</w>\ne r</w>\n"
-    for again in (
-        CLIPTokenizer(vocab, merges, unk_token="<unk>"),
-        CLIPTokenizer(vocab_file=vocab, merges_file=merges, errors="replace", unk_token="<unk>"),
-    ):
-        assert_same(again, tiny)
-
-
-def test_the_reference_reads_ours_and_we_read_it(trained, tmp_path):
-    ours, reference = trained
-    text = f"Lower newer didn't 12 {END} é ☆"
-    ours.save_pretrained(tmp_path / "ours")
-    assert transformers.CLIPTokenizer.from_pretrained(tmp_path / "ours")(text).input_ids == ours(text).input_ids
-    reference.save_pretrained(tmp_path / "reference")
-    assert CLIPTokenizer.from_pretrained(tmp_path / "reference")(text) == ours(text)
-
-
-def test_overrides_and_added_tokens(trained, tmp_path):
-    trained[0].save_pretrained(tmp_path)
-    tokenizer = CLIPTokenizer.from_pretrained(tmp_path, bos_token="(BOS)", use_fast=True, anything="kept")
-    assert (tokenizer.vocab_size, len(tokenizer), tokenizer.bos_token_id) == (540, 541, 540)
-    assert tokenizer("low (BOS)").input_ids[0] == tokenizer("low (BOS)").input_ids[-2] == 540
-    tokenizer.save_pretrained(tmp_path / "again")
-    again = CLIPTokenizer.from_pretrained(tmp_path / "again")
-    assert_same(again, tokenizer)
-    assert again.init_kwargs["anything"] == "kept"
-    assert again("low (BOS)") == tokenizer("low (BOS)")
-
-
-def test_additional_special_tokens(trained):
-    tokenizer = CLIPTokenizer(trained[0].get_vocab(), trained[0]._merges, additional_special_tokens=["[mask]"])
-    assert tokenizer.encode("a [mask]", add_special_tokens=False)[-1] == 540
-    assert tokenizer.decode(tokenizer.encode("a [mask]"), skip_special_tokens=True) == "a"
-    assert tokenizer.special_tokens_map["additional_special_tokens"] == ["[mask]"]
-
-
-def test_tokens_as_old_files_hold_them(trained, tmp_path):
-    """Dicts for special tokens, a map that names files of another machine, an id written as text."""
-    trained[0].save_vocabulary(tmp_path)
-    token = {"content": END, "single_word": False, "lstrip": False, "rstrip": False, "normalized": True}
-    config = {
-        "errors": "replace",
-        "model_max_length": 77,
-        "pad_token": END,
-        "unk_token": {"__type": "AddedToken", **token},
-        "added_tokens_decoder": {"540": {**token, "content": "[new]", "normalized": False, "special": True}},
-        "special_tokens_map_file": "somewhere/special_tokens_map.json",
-        "name_or_path": "someone/clip",
-        "do_lower_case": True,
-    }
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
-    (tmp_path / "special_tokens_map.json").write_text(
-        json.dumps({"bos_token": {**token, "content": START}, "eos_token": token, "pad_token": END})
-    )
-    tokenizer = CLIPTokenizer.from_pretrained(tmp_path)
-    assert (tokenizer.model_max_length, tokenizer.eos_token, tokenizer.unk_token) == (77, END, END)
-    assert tokenizer.init_kwargs == {"do_lower_case": True}
-    assert tokenizer("a [new]").input_ids[-2] == 540
-
-
-def test_a_file_says_how_its_tokens_are_found(trained, tmp_path):
-    """Some released files have a start token that is found in any case."""
-    trained[0].save_pretrained(tmp_path)
-    content = json.loads((tmp_path / "tokenizer.json").read_text())
-    for token in content["added_tokens"]:
-        token["normalized"] = token["content"] == START
-    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
-    text = f"A {START.upper()} {END.upper()} cat"
-    ours, reference = (each.from_pretrained(tmp_path) for each in (CLIPTokenizer, transformers.CLIPTokenizer))
-    assert ours.encode(text) == reference.encode(text) != trained[0].encode(text)
-
-
 def test_no_limit_unless_a_file_names_one(tiny):
     assert tiny.model_max_length >= 10**30
     assert tiny.model_input_names == ["input_ids", "attention_mask"]
     assert isinstance(CLIPTokenizerFast(SYMBOLS, MERGES), CLIPTokenizer)
     assert tiny
-
-
-def test_a_folder_without_a_tokenizer(tmp_path):
-    with pytest.raises(CheckpointNotFoundError):
-        CLIPTokenizer.from_pretrained(tmp_path)
 
 
 def test_threads_with_other_options_do_not_disturb_each_other(trained):

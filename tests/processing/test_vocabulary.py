@@ -126,5 +126,5 @@ def test_files_that_hold_no_vocabulary(tmp_path):
     for content in ({}, {"model": {"vocab": {"a": 0}}}, {"model": 3}):
         with pytest.raises(CheckpointError, match="no byte-pair vocabulary"):
             load_vocabulary(None, None, written("tokenizer.json", json.dumps(content)))
-    with pytest.raises(UsageError, match="not both"):
+    with pytest.raises(UsageError, match="give one of them"):
         load_vocabulary({"a": 0}, None, tmp_path / "tokenizer.json")

@@ -5,6 +5,7 @@ vocabulary lists the 256 bytes, the same 256 ending a word, one symbol per merge
 """
 
 import codecs
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -13,7 +14,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 
 from clipseg.checkpoints.files import read_json
 from clipseg.errors import CheckpointError, CheckpointNotFoundError, ConfigurationError, UsageError
@@ -148,17 +149,24 @@ def merge_pair(symbols: Sequence[str], pair: Merge) -> list[str]:
 
 
 def load_vocabulary(
-    vocab: Vocabulary | None, merges: Merges | None, tokenizer_file: FilePath | None
+    vocab: Vocabulary | None,
+    merges: Merges | None,
+    tokenizer_file: FilePath | None = None,
+    tokenizer_object: Tokenizer | None = None,
 ) -> tuple[dict[str, int], list[Merge], list[AddedToken]]:
     """Any documented way to give a vocabulary -> symbol to id, merges, and added tokens in the order of their ids.
 
-    A `tokenizer_file` (tokenizer.json) holds all three. Raises UsageError for a vocabulary given twice, and
-    CheckpointError for files that hold none.
+    A `tokenizer_file` (tokenizer.json) or a tokenizer of the `tokenizers` library holds all three. Raises UsageError
+    for a vocabulary given twice, and CheckpointError for files that hold none.
     """
+    if sum(source is not None for source in (vocab or merges, tokenizer_file, tokenizer_object)) > 1:
+        raise UsageError(
+            "vocab and merges, tokenizer_file and tokenizer_object each hold a whole vocabulary: give one of them"
+        )
     if tokenizer_file is not None:
-        if vocab is not None or merges is not None:
-            raise UsageError("tokenizer_file holds vocabulary and merges: give it, or vocab and merges, not both")
-        return _read_tokenizer_file(tokenizer_file)
+        return _parse_tokenizer(read_json(tokenizer_file), str(tokenizer_file))
+    if tokenizer_object is not None:
+        return _parse_tokenizer(json.loads(tokenizer_object.to_str()), "tokenizer_object")
     if isinstance(vocab, (str, PathLike)):
         symbols = read_json(vocab)
     else:
@@ -169,15 +177,16 @@ def load_vocabulary(
     return symbols, pairs, []
 
 
-def _read_tokenizer_file(path: FilePath) -> tuple[dict[str, int], list[Merge], list[AddedToken]]:
+def _parse_tokenizer(content: Mapping[str, Any], origin: str) -> tuple[dict[str, int], list[Merge], list[AddedToken]]:
     # Vocabulary, merges and added tokens only: how a text is split and completed is the same for every CLIP.
-    content = read_json(path)
     try:
         symbols, merges = content["model"]["vocab"], content["model"]["merges"]
         added = sorted(content.get("added_tokens") or (), key=lambda token: int(token["id"]))
-        return dict(symbols), parse_merges(merges, str(path)), [added_token(token) for token in added]
+        return dict(symbols), parse_merges(merges, origin), [added_token(token) for token in added]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} holds no byte-pair vocabulary ({error!r}), expected a tokenizer.json") from error
+        raise CheckpointError(
+            f"{origin} holds no byte-pair vocabulary ({error!r}), expected a tokenizer.json"
+        ) from error
 
 
 def added_token(token: Special) -> AddedToken:

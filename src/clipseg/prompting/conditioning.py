@@ -103,7 +103,7 @@ class Conditioner:
     def _encode_texts(self, texts: list[str]) -> torch.Tensor:
         tokenizer = self._tokenizer()
         longest = self.model.config.text_config.max_position_embeddings
-        encoded = tokenizer(texts, padding=True)
+        encoded = tokenizer(texts, padding=True, verbose=False)  # too long ones are told below
         rows, keep = encoded["input_ids"], encoded["attention_mask"]
         if len(rows[0]) > longest:
             for text, kept in zip(texts, keep, strict=True):
