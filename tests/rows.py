@@ -74,6 +74,7 @@ SECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
                     "attention_dropout", "initializer_range", "initializer_factor", "**kwargs",
                 )
             ),
+            "model_type of each class",
             "activations by name or callable",
             "unknown keywords are kept",
             "to_dict, to_json_string, to_json_file, from_dict, from_json_file",

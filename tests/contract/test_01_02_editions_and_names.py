@@ -107,6 +107,25 @@ NAMED = [
 ]
 
 
+# What the inventory names in brackets: member -> the classes that have it.
+MEMBERS = {
+    "from_text_vision_configs": ("CLIPSegConfig",),
+    "forward": ("CLIPSegModel", "CLIPSegForImageSegmentation", "CLIPModel"),
+    "get_text_features": ("CLIPSegModel", "CLIPModel"),
+    "get_image_features": ("CLIPSegModel", "CLIPModel"),
+    "get_special_tokens_mask": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    "save_vocabulary": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    "preprocess": ("CLIPImageProcessor", "CLIPImageProcessorFast", "ViTImageProcessor"),
+    "from_pretrained": ("AutoProcessor", "AutoTokenizer", "AutoModel", "AutoImageProcessor"),
+}
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_members(member: str) -> None:
+    for name in MEMBERS[member]:
+        assert callable(getattr(getattr(clipseg, name), member))
+
+
 @pytest.mark.parametrize("name", NAMED)
 def test_names(name: str) -> None:
     owner, _, member = name.partition(".")

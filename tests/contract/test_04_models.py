@@ -19,7 +19,7 @@ WIDE = [*TOWER_FLAGS, "interpolate_pos_encoding", "return_dict"]
 TEXT = ["input_ids", "attention_mask", "position_ids"]
 BOTH = ["input_ids", "pixel_values", "attention_mask", "position_ids", "return_loss"]
 
-# class.method -> its arguments in order, and how many of them may be given by position
+# class.method -> its arguments in order; the outputs' flags of CLIP's classes are keywords
 SIGNATURES = {
     "CLIPSegModel.forward": [*BOTH, *WIDE],
     "CLIPSegModel.get_text_features": [*TEXT, *FLAGS],
@@ -42,6 +42,7 @@ SIGNATURES = {
     "CLIPVisionModelWithProjection.forward": ["pixel_values", "interpolate_pos_encoding", *FLAGS],
     "CLIPForImageClassification.forward": ["pixel_values", "labels", *FLAGS],
 }  # fmt: skip
+REQUIRED = ("CLIPModel.get_text_features", "CLIPModel.get_image_features")
 OUTPUTS = {
     "CLIPSegModel": "CLIPSegOutput",
     "CLIPSegTextModel": "BaseModelOutputWithPooling",
@@ -77,8 +78,13 @@ def test_signatures_and_answers(path: str) -> None:
     order = [parameter for parameter in parameters if parameter != "self"]
     wanted = SIGNATURES[path]
     assert [p for p in order if p in wanted] == wanted
-    if "interpolate_pos_encoding" in parameters:
-        assert parameters["interpolate_pos_encoding"].default is name.startswith("CLIPSeg")
+    usual = {"interpolate_pos_encoding": name.startswith("CLIPSeg")}
+    by_keyword = {name for name in order if parameters[name].kind is inspect.Parameter.KEYWORD_ONLY}
+    assert by_keyword.isdisjoint(wanted if name.startswith("CLIPSeg") else set(wanted) - set(FLAGS))
+    placed = [parameter for parameter in order if parameter not in by_keyword]
+    assert all(ours == documented for ours, documented in zip(placed, wanted, strict=False))
+    if path not in REQUIRED:
+        assert all(parameters[parameter].default is usual.get(parameter) for parameter in wanted)
     ours = built(name)
     if method == "forward":
         assert type(ours(**inputs_of(name))).__name__ == OUTPUTS[name]
@@ -92,9 +98,9 @@ def test_signatures_and_answers(path: str) -> None:
 
 @row("4", "CLIPModel.get_text_features", "CLIPModel.get_image_features")
 def test_required_arguments() -> None:
-    for method in ("get_text_features", "get_image_features"):
+    for path in REQUIRED:
         with pytest.raises(TypeError, match="missing 1 required"):
-            getattr(built("CLIPModel"), method)()
+            getattr(built("CLIPModel"), path.split(".")[1])()
 
 
 @row("4", "argument input_ids", "argument pixel_values", "argument attention_mask", "argument position_ids")
@@ -107,6 +113,11 @@ def test_arguments_by_position_and_their_meaning(name: str) -> None:
     assert torch.equal(named.logits_per_image, placed.logits_per_image)
     unpadded = ours(both["input_ids"], both["pixel_values"])
     torch.testing.assert_close(unpadded.text_embeds, named.text_embeds)  # right padding cannot be seen
+    hiding, other = both["attention_mask"].clone(), both["input_ids"].clone()
+    hiding[:, 1], other[:, 1] = 0, 4
+    hidden = ours(both["input_ids"], both["pixel_values"], hiding).text_embeds
+    assert not torch.allclose(hidden, named.text_embeds, atol=1e-3)
+    torch.testing.assert_close(ours(other, both["pixel_values"], hiding).text_embeds, hidden)
     usual = torch.arange(both["input_ids"].shape[1])[None].expand(2, -1)
     assert torch.equal(ours(**both, position_ids=usual).text_embeds, named.text_embeds)
     assert not torch.allclose(ours(**both, position_ids=usual + 3).text_embeds, named.text_embeds, atol=1e-3)

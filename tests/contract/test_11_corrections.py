@@ -62,9 +62,12 @@ def test_embeddings_win() -> None:
 def test_pooled_states() -> None:
     text, vision = model(CLIPTextModel, clip_config()), model(CLIPVisionModel, clip_config())
     ids = texts(3)["input_ids"]
-    output = text(ids)
-    ends = ids.eq(59).int().argmax(1)
-    assert torch.equal(output.pooler_output, output.last_hidden_state[torch.arange(3), ends])
+    output = text(ids, output_hidden_states=True)
+    ends = torch.arange(3), ids.eq(59).int().argmax(1)
+    assert torch.equal(output.pooler_output, output.last_hidden_state[ends])
+    raw = output.hidden_states[-1][ends]
+    torch.testing.assert_close(output.pooler_output, text.text_model.final_layer_norm(raw))
+    assert not torch.allclose(output.pooler_output, raw, atol=1e-2)
     seen = vision(pixels(2))
     norm = vision.vision_model.post_layernorm
     torch.testing.assert_close(seen.pooler_output, norm(seen.last_hidden_state[:, 0]))
@@ -102,6 +105,16 @@ def test_conditional_layer() -> None:
     same = segmenter().train()
     given = {"pixel_values": pixels(1), "conditional_embeddings": torch.ones(1, 12)}
     assert torch.equal(odd(**given).logits, same(**given).logits)
+
+
+@row("11", "conditional_layer 0 is the deepest tap; two options have no effect")
+@torch.inference_mode()
+def test_the_first_step_takes_the_deepest_tap() -> None:
+    ours, condition = segmenter(), torch.ones(1, 12)
+    output = ours(pixel_values=pixels(1), conditional_embeddings=condition, output_hidden_states=True)
+    decoder, deepest = ours.decoder, output.vision_model_output.hidden_states[ours.config.extract_layers[-1] + 1]
+    modulated = decoder.film_mul(condition) * decoder.reduces[0](deepest) + decoder.film_add(condition)
+    torch.testing.assert_close(decoder.layers[0](modulated)[0], output.decoder_output.hidden_states[0])
 
 
 @row("11", "special tokens' defaults; plain normal initialisation")

@@ -9,6 +9,7 @@ from PIL import Image
 
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
 from clipseg.processing.processors import CLIPSegProcessor
+from rows import row
 
 pytestmark = pytest.mark.released
 
@@ -21,6 +22,7 @@ def models() -> Path:
     return Path(folder)
 
 
+@row("12", "logits of a cat, a remote, a blanket", "conditional_embeddings", "pooled_output after PIL preprocessing")
 def test_refined(models: Path) -> None:
     """The values printed in the documentation of CIDAS/clipseg-rd64-refined.
 
