@@ -5,14 +5,15 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check figures clean
+.PHONY: help demo test check figures benchmark clean
 
 help:
-	@echo "make demo     segment the example pictures with the bundled model (sets itself up)"
-	@echo "make test     run the tests (sets itself up)"
-	@echo "make check    format, lint and type checks"
-	@echo "make figures  measure the bundled model on held-out scenes (needs Debian's emoji font and CLDR names)"
-	@echo "make clean    remove the environment and what the tools left"
+	@echo "make demo       segment the example pictures with the bundled model (sets itself up)"
+	@echo "make test       run the tests (sets itself up)"
+	@echo "make check      format, lint and type checks"
+	@echo "make figures    measure the bundled model on held-out scenes (needs Debian's emoji font and CLDR names)"
+	@echo "make benchmark  time this library against the reference implementation, about 15 minutes"
+	@echo "make clean      remove the environment and what the tools left"
 
 demo: $(VENV)/.core
 	$(BIN)/python examples/demo.py --out out/demo
@@ -27,6 +28,9 @@ check: $(VENV)/.test
 
 figures: $(VENV)/.core
 	$(BIN)/clipseg evaluate nano
+
+benchmark: $(VENV)/.test
+	$(BIN)/python benchmarks/against_reference.py
 
 # A Debian without python3-venv cannot make environments: as root we bring it, otherwise we say so.
 $(BIN)/python:

@@ -14,11 +14,8 @@ Needs the `test` extra (`make test` sets it up). docs/benchmarks.md says how to 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import datetime
 import gc
-import importlib
-import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -28,320 +25,16 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-import safetensors.torch
 import torch
-from PIL import Image
+from documented_calls import CASES, CLIP, CLIPSEG, OURS, REFERENCE, SCALES, Call, Scale, load, write_checkpoint
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the released layout, and CLIP's own vocabulary
-
-import released_layout
-from real_vocabulary import real_vocabulary
-from released_layout import CLIP, CLIPSEG
-
-from clipseg.processing.vocabulary import END_OF_WORD, merges_text
-
-OURS, REFERENCE = "clipseg", "transformers"
-# Public name -> what it is called in the reference. Its image processors over PIL are the documented ones; they are
-# also what it falls back to without torchvision.
-NAMES = {name: name for name in ("CLIPModel", "CLIPSegForImageSegmentation", "CLIPTokenizer")} | {
-    "CLIPProcessor": "CLIPProcessor",
-    "CLIPSegProcessor": "CLIPSegProcessor",
-    "CLIPImageProcessor": "CLIPImageProcessorPil",
-    "ViTImageProcessor": "ViTImageProcessorPil",
-}
-DOCUMENTED = {  # the texts of the documented examples
-    CLIP: ["a photo of a cat", "a photo of a dog"],
-    CLIPSEG: ["a cat", "a remote", "a blanket"],
-}
-TOLERANCE = 1e-5  # of float32 results, relative to the largest
-ROUNDS = range(5, 51)  # of a case, as many as its seconds allow
-
-Call = Callable[[], Any]
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How much there is to do. The full scale is the one that figures are for; `tiny` only shows that all works."""
-
-    name: str
-    phrases: int = 10_000
-    photographs: int = 100
-    photograph_hw: tuple[int, int] = (3000, 4000)
-
-    @property
-    def full_size(self) -> bool:
-        """Whether the models are those of the released checkpoints."""
-        return self.name == "full"
-
-
-SCALES = {"full": Scale("full"), "tiny": Scale("tiny", phrases=20, photographs=3, photograph_hw=(300, 400))}
-
-
-@dataclass(frozen=True)
-class Case:
-    """A documented call.
-
-    `inputs` are the same for both libraries. `prepare` does what comes before the call, once, and gives the call;
-    `numbers` takes out of its answer what is compared, within `tolerance`.
-    """
-
-    says: str
-    inputs: Callable[[Scale], Any]
-    prepare: Callable[[Any, Path, Any], Call]
-    numbers: Callable[[Any], Mapping[str, torch.Tensor]]
-    tolerance: float = 0.0
-
-
-# -- what both libraries get -------------------------------------------------------------------------------------------
-
-
-def write_checkpoint(name: str, folder: Path, scale: Scale) -> None:
-    """A documented model id -> its folder as released, with random weights, and CLIP's vocabulary at full scale."""
-    released_layout.write(name, folder)
-    if not scale.full_size:
-        return
-    vocabulary, merges = real_vocabulary()
-    text = {"hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8, "vocab_size": len(vocabulary)}
-    vision = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
-    config = json.loads((folder / "config.json").read_text()) | {"projection_dim": 512}
-    for key, part in config.items():
-        if key.startswith(("text_config", "vision_config")):
-            part |= text if key.startswith("text") else vision
-            part |= {"projection_dim": 512} if name == CLIP else {}
-    config |= {"decoder_intermediate_size": 2048} if name == CLIPSEG else {}
-    (folder / "pytorch_model.bin").unlink(missing_ok=True)
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "vocab.json").write_text(json.dumps(vocabulary))
-    (folder / "merges.txt").write_text(merges_text(merges))
-    safetensors.torch.save_file(released_layout.weights(config), folder / "model.safetensors", {"format": "pt"})
-
-
-def nothing(_: Scale) -> None:
-    """For calls that take no more than a folder."""
-
-
-def phrases(scale: Scale) -> list[str]:
-    """-> phrases of one to twelve words out of CLIP's vocabulary."""
-    words = [word.removesuffix(END_OF_WORD) for word in real_vocabulary()[0] if word.endswith(END_OF_WORD)]
-    words = [word for word in words if len(word) > 1 and word.isalpha() and word.isascii()]
-    draw = random.Random(0)
-    return [" ".join(draw.choices(words, k=draw.randint(1, 12))) for _ in range(scale.phrases)]
-
-
-def picture(height: int = 480, width: int = 640, seed: int = 0) -> Image.Image:
-    """-> smooth noise, of the size of the documented examples' picture."""
-    noise = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
-    return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
-
-
-def photographs(scale: Scale) -> list[Image.Image]:
-    """-> pictures in memory: ten that differ, as many objects over the pixels of each as are needed.
-
-    Neither library asks whether two objects share their pixels, and a hundred photographs of 12 megapixels would take
-    5 GB; ten are enough to fall out of every cache.
-    """
-    distinct = [picture(*scale.photograph_hw, seed) for seed in range(min(10, scale.photographs))]
-    return [distinct[i % len(distinct)]._new(distinct[i % len(distinct)].im) for i in range(scale.photographs)]
-
-
-def pixels(count: int, side: int) -> torch.Tensor:
-    """-> one picture `count` times, (count, 3, side, side)."""
-    return torch.randn((1, 3, side, side), generator=torch.Generator().manual_seed(0)).repeat(count, 1, 1, 1)
-
-
-def texts(scale: Scale, count: int) -> dict[str, torch.Tensor]:
-    """-> ids (count, 7) of texts of five words, and their mask."""
-    start, end = (49406, 49407) if scale.full_size else (558, 559)
-    ids = torch.randint(320, 558, (count, 7), generator=torch.Generator().manual_seed(0))
-    ids[:, 0], ids[:, -1] = start, end
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-
-
-def clip_inputs(scale: Scale) -> dict[str, torch.Tensor]:
-    """-> what the documented processor call gives: two texts and a picture."""
-    return {**texts(scale, 2), "pixel_values": pixels(1, 224)}
-
-
-def clipseg_inputs(count: int) -> Callable[[Scale], dict[str, torch.Tensor]]:
-    """How many prompts -> what the documented processor call gives: as many texts, and the picture repeated."""
-    return lambda scale: {**texts(scale, count), "pixel_values": pixels(count, 352)}
-
-
-def visual_inputs(_: Scale) -> dict[str, torch.Tensor]:
-    """-> a picture and a picture of what to find."""
-    return {"pixel_values": pixels(1, 352), "conditional_pixel_values": pixels(1, 352).flip(3)}
-
-
-# -- the calls ---------------------------------------------------------------------------------------------------------
-
-
-def loading(kind: str, name: str) -> Callable[[Any, Path, Any], Call]:
-    """A model class and a checkpoint -> the call that loads it."""
-    return lambda library, folder, _: lambda: getattr(library, kind).from_pretrained(folder / name)
-
-
-def forward(kind: str, name: str) -> Callable[[Any, Path, Any], Call]:
-    """A model class and a checkpoint -> the call of the loaded model."""
-
-    def prepare(library: Any, folder: Path, inputs: Any) -> Call:
-        return in_inference(loading(kind, name)(library, folder, None)(), inputs)
-
-    return prepare
-
-
-def loading_and_forward(kind: str, name: str) -> Callable[[Any, Path, Any], Call]:
-    """A model class and a checkpoint -> loading it and calling it once, since loading may put off reading."""
-
-    def prepare(library: Any, folder: Path, inputs: Any) -> Call:
-        load = loading(kind, name)(library, folder, None)
-        return lambda: in_inference(load(), inputs)()
-
-    return prepare
-
-
-def in_inference(model: Any, inputs: Mapping[str, torch.Tensor]) -> Call:
-    """A model, its inputs -> the call, without what a backward pass would need."""
-
-    def call() -> Any:
-        with torch.inference_mode():
-            return model(**inputs)
-
-    return call
-
-
-def tokenising(library: Any, folder: Path, lines: list[str]) -> Call:
-    """-> the call that makes ids of texts, padded to the longest."""
-    tokenizer = library.CLIPTokenizer.from_pretrained(folder / CLIP)
-    return lambda: tokenizer(lines, padding=True, return_tensors="pt")
-
-
-def preprocessing(kind: str, name: str) -> Callable[[Any, Path, Any], Call]:
-    """An image processor's class and a checkpoint -> the call that makes pixel values of pictures."""
-
-    def prepare(library: Any, folder: Path, images: list[Image.Image]) -> Call:
-        processor = getattr(library, kind).from_pretrained(folder / name)
-        return lambda: processor(images=images, return_tensors="pt")
-
-    return prepare
-
-
-def loading_processor(kind: str, images: str, name: str) -> Callable[[Any, Path, Any], Call]:
-    """Classes of a processor and its image processor, a checkpoint -> the call that loads both and the tokenizer."""
-
-    def prepare(library: Any, folder: Path, _: Any) -> Call:
-        def call() -> Any:
-            image_processor = getattr(library, images).from_pretrained(folder / name)
-            return getattr(library, kind)(image_processor, library.CLIPTokenizer.from_pretrained(folder / name))
-
-        return call
-
-    return prepare
-
-
-def processing(kind: str, images: str, name: str) -> Callable[[Any, Path, Any], Call]:
-    """As `loading_processor` -> the documented call of the processor; CLIPSeg's gets the picture once a text."""
-
-    def prepare(library: Any, folder: Path, image: Image.Image) -> Call:
-        processor, lines = loading_processor(kind, images, name)(library, folder, None)(), DOCUMENTED[name]
-        repeated: Any = [image] * len(lines) if name == CLIPSEG else image
-        return lambda: processor(text=lines, images=repeated, return_tensors="pt", padding=True)
-
-    return prepare
-
-
-def all_of(answer: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
-    """A batch -> all its tensors."""
-    return dict(answer)
-
-
-def some_of(*fields: str) -> Callable[[Any], Mapping[str, torch.Tensor]]:
-    """Names -> what takes these out of an output."""
-    return lambda answer: {name: answer[name] for name in fields}
-
-
-def ids_of(processor: Any) -> Mapping[str, torch.Tensor]:
-    """A processor -> what its tokenizer makes of a text."""
-    return dict(processor.tokenizer(DOCUMENTED[CLIP], padding=True, return_tensors="pt"))
-
-
-SEGMENTER, SCORES, EMBEDDINGS = "CLIPSegForImageSegmentation", "logits", "conditional_embeddings"
-MASKS = some_of("logits", "conditional_embeddings")
-MATCHES = some_of("logits_per_image", "text_embeds", "image_embeds")
-CLIPSEG_PROCESSOR = ("CLIPSegProcessor", "ViTImageProcessor", CLIPSEG)
-CLIP_PROCESSOR = ("CLIPProcessor", "CLIPImageProcessor", CLIP)
-
-
-def segmenting(count: int) -> Case:
-    """How many prompts -> the case of the documented call, which repeats the picture for each."""
-    says = f"`CLIPSegForImageSegmentation` forward, {count} prompt{'s'[: count > 1]}, 352 px"
-    return Case(says, clipseg_inputs(count), forward(SEGMENTER, CLIPSEG), MASKS, TOLERANCE)
-
-
-def one_picture(_: Scale) -> Image.Image:
-    """-> a picture of the documented examples' size."""
-    return picture()
-
-
-CASES = {
-    "from_pretrained_clipseg": Case(
-        "`CLIPSegForImageSegmentation.from_pretrained`", nothing, loading(SEGMENTER, CLIPSEG), lambda m: m.state_dict()
-    ),
-    "from_pretrained_clip": Case(
-        "`CLIPModel.from_pretrained`", nothing, loading("CLIPModel", CLIP), lambda m: m.state_dict()
-    ),
-    "first_answer_clipseg": Case(
-        "the same of CLIPSeg and a first forward, 1 prompt", clipseg_inputs(1),
-        loading_and_forward(SEGMENTER, CLIPSEG), MASKS, TOLERANCE,
-    ),
-    "from_pretrained_processor": Case(
-        "`CLIPProcessor` of its parts' `from_pretrained`", nothing, loading_processor(*CLIP_PROCESSOR), ids_of
-    ),
-    "tokenise": Case("`CLIPTokenizer` on {phrases:,} phrases", phrases, tokenising, all_of),
-    "preprocess_clipseg": Case(
-        "`ViTImageProcessor` on {photographs} photographs of {megapixels} MP", photographs,
-        preprocessing("ViTImageProcessor", CLIPSEG), all_of,
-    ),
-    "preprocess_clip": Case(
-        "`CLIPImageProcessor` on {photographs} photographs of {megapixels} MP", photographs,
-        preprocessing("CLIPImageProcessor", CLIP), all_of,
-    ),
-    "processor_clipseg": Case(
-        "`CLIPSegProcessor`, 3 texts and a 640x480 picture 3 times", one_picture, processing(*CLIPSEG_PROCESSOR), all_of
-    ),
-    "processor_clip": Case(
-        "`CLIPProcessor`, 2 texts and a 640x480 picture", one_picture, processing(*CLIP_PROCESSOR), all_of
-    ),
-    "clip_forward": Case(
-        "`CLIPModel` forward, 2 texts and a picture", clip_inputs, forward("CLIPModel", CLIP), MATCHES, TOLERANCE
-    ),
-    **{f"clipseg_forward_{count}": segmenting(count) for count in (1, 3, 10)},
-    "clipseg_forward_visual": Case(
-        "`CLIPSegForImageSegmentation` forward, a prompt picture", visual_inputs, forward(SEGMENTER, CLIPSEG), MASKS,
-        TOLERANCE,
-    ),
-}  # fmt: skip
-
-
-# -- measuring ---------------------------------------------------------------------------------------------------------
-
-
-def load(name: str) -> Any:
-    """A library -> its public names; all are imported at once, so that no call pays for it."""
-    library = importlib.import_module(name)
-    if name == REFERENCE:
-        library.logging.set_verbosity_error()
-        library.logging.disable_progress_bar()
-    return SimpleNamespace(
-        **{ours: getattr(library, theirs if name == REFERENCE else ours) for ours, theirs in NAMES.items()}
-    )
+MEMORY_DISK = Path("/dev/shm")
 
 
 def difference(ours: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor]) -> float:
@@ -418,9 +111,7 @@ def measure(name: str, folder: Path, options: argparse.Namespace) -> dict[str, A
     medians = {library: statistics.median(taken) for library, taken in seconds.items()}
     del calls, inputs
     return {
-        "call": case.says.format(
-            phrases=scale.phrases, photographs=scale.photographs, megapixels=np.prod(scale.photograph_hw) / 1e6
-        ),
+        "call": scale.fill(case.says),
         "ratio": medians[REFERENCE] / medians[OURS],
         "ratios_low_high": [min(ratios), max(ratios)],
         "median_seconds": medians,
@@ -439,3 +130,111 @@ def peaks(name: str, folder: Path, options: argparse.Namespace) -> dict[str, flo
                 peak, name, library, folder, SCALES[options.scale], options.threads
             ).result()
     return found
+
+
+# -- telling -----------------------------------------------------------------------------------------------------------
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """-> what the figures depend on: day, processor, threads and versions."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "processor": models[0] if models else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in (OURS, REFERENCE, "torch", "tokenizers", "numpy", "pillow")},
+    }
+
+
+HEADINGS = (
+    "case", "call", "clipseg", "reference", "reference / clipseg", "lowest–highest", "peak MB, clipseg",
+    "peak MB, reference", "difference",
+)  # fmt: skip
+
+
+def cells(name: str, case: Mapping[str, Any]) -> list[str]:
+    """A case's figures -> its line of the table."""
+
+    def seconds(library: str) -> str:
+        median = case["median_seconds"][library]
+        return f"{median:.2f} s" if median >= 1 else f"{1000 * median:.3g} ms"
+
+    low, high = case["ratios_low_high"]
+    peaks = case["peak_megabytes"] or {}
+    megabytes = ["–" if peaks.get(library) is None else f"{peaks[library]:.0f}" for library in (OURS, REFERENCE)]
+    times = [seconds(OURS), seconds(REFERENCE), f"{case['ratio']:.2f}", f"{low:.2f}–{high:.2f}"]
+    return [f"`{name}`", case["call"], *times, *megabytes, f"{case['difference']:.0e}" if case["difference"] else "0"]
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """A whole report -> the section of docs/benchmarks.md that holds its figures."""
+    where = report["machine"]
+    used = ", ".join(f"{name} {number}" for name, number in where["versions"].items())
+    caption = (
+        f"Measured on {where['date']}: {where['processor']}, {where['cores']} cores, {where['threads']} threads; "
+        f"Python {where['python']}, {used}."
+    )
+    lines = [HEADINGS, ["---"] * len(HEADINGS), *(cells(*case) for case in report["cases"].items())]
+    return "\n".join([caption, "", *(f"| {' | '.join(line)} |" for line in lines)])
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The command line -> its options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="ten photographs, few rounds: a minute or two")
+    parser.add_argument("--only", action="append", metavar="NAME", help="cases whose names hold this; may be repeated")
+    parser.add_argument("--repeats", type=int, metavar="N", help="rounds of each case, instead of what time allows")
+    parser.add_argument("--threads", type=int, metavar="N", default=os.cpu_count(), help="of torch and the tokenizers")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        metavar="DIR",
+        default=MEMORY_DISK if MEMORY_DISK.is_dir() else None,
+        help="where the 1.2 GB of models are put, on a memory disk unless given: it is no disk that is compared",
+    )
+    parser.add_argument("--no-memory", dest="memory", action="store_false", help="leave the peaks out")
+    parser.add_argument("--tiny", action="store_true", help="models of a few MB, to see that the script works")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures, every single time included")
+    parser.add_argument("--markdown", action="store_true", help="print the table of docs/benchmarks.md at the end")
+    options = parser.parse_args(argv)
+    options.cases = [name for name in CASES if any(part in name for part in options.only or [""])]
+    if not options.cases:
+        parser.error(f"no case is called {' or '.join(options.only)}; there are {', '.join(CASES)}")
+    options.scale = "tiny" if options.tiny else "quick" if options.quick else "full"
+    options.seconds = 4 if options.quick else 25
+    options.rounds = range(3, 21) if options.quick else range(5, 51)
+    if options.repeats is not None:
+        if options.repeats < 1:
+            parser.error(f"--repeats is at least 1, got {options.repeats}")
+        options.rounds = range(options.repeats, options.repeats + 1)
+    return options
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure, and tell."""
+    options = arguments(argv)
+    torch.set_num_threads(options.threads)
+    # The processes that measure memory inherit these. Nothing is to be fetched, so nobody is to be asked.
+    os.environ |= {"HF_HUB_OFFLINE": "1", "RAYON_NUM_THREADS": str(options.threads)}
+    report: dict[str, Any] = {"machine": machine(options.threads), "scale": options.scale, "cases": {}}
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        for checkpoint in (CLIP, CLIPSEG):
+            write_checkpoint(checkpoint, folder / checkpoint, SCALES[options.scale])
+        for case in options.cases:
+            report["cases"][case] = measure(case, folder, options)
+            _, _, ours, theirs, ratio, spread, *megabytes, _ = cells(case, report["cases"][case])
+            line = f"{case:26} {theirs:>8} / {ours:>8} = {ratio:>6} ({spread})"
+            print(f"{line}, peak MB {megabytes[1]} / {megabytes[0]}", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    if options.markdown:
+        print(f"\n{markdown(report)}")
+
+
+if __name__ == "__main__":
+    main()

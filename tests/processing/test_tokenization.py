@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import real_vocabulary
 from clipseg.errors import CheckpointError, PromptError, UsageError
-from clipseg.processing.tokenization import CLIPTokenizer, CLIPTokenizerFast
+from clipseg.processing.tokenization import MANY, CLIPTokenizer, CLIPTokenizerFast
 from clipseg.processing.vocabulary import train_vocabulary
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -389,3 +389,15 @@ def test_threads_with_other_options_do_not_disturb_each_other(trained):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_many_texts_are_as_each_alone(trained):
+    tokenizer = trained[0]
+    texts = [f"a cat {'x' * (i % 7)} number {i}" for i in range(MANY + 1)]
+    assert tokenizer(texts)["input_ids"] == [tokenizer(text)["input_ids"] for text in texts]
+    pairs = tokenizer(texts, texts[::-1], add_special_tokens=False)
+    assert pairs["input_ids"][3] == tokenizer(texts[3], texts[-4], add_special_tokens=False)["input_ids"]
+    words = tokenizer([text.split() for text in texts], is_split_into_words=True)
+    assert words["input_ids"] == tokenizer(texts)["input_ids"]
+    with pytest.raises(PromptError, match="half of a surrogate pair"):
+        tokenizer([*texts, "\ud800"])

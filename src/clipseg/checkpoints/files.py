@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from clipseg.checkpoints.hub import find_file, find_first
+from clipseg.checkpoints.soundness import refuse_sick_file, refuse_sick_tensors
 from clipseg.checkpoints.torchscript import is_torchscript, read_torchscript
 from clipseg.errors import CheckpointError, CheckpointNotFoundError, OutputError, UnsafeFileError, UsageError
 
@@ -99,8 +100,8 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
     Read by content, not by suffix: safetensors, PyTorch pickles of a state dict (also one level down, under
     "state_dict" or "model") and TorchScript archives. No code of the file runs. Raises UnsafeFileError for a pickle
-    that holds more than tensors and plain values, CheckpointError for anything damaged or of another kind,
-    CheckpointNotFoundError if there is no file.
+    that holds more than tensors and plain values, CheckpointError for anything damaged, with NaN or infinity in it or
+    of another kind, CheckpointNotFoundError if there is no file.
     """
     path = Path(path)
     try:
@@ -118,14 +119,18 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is a web page, not weights: fetch the file itself")
     if start[8:9] == b"{" or path.suffix == ".safetensors":
         return _read_safetensors(path)
-    return read_torchscript(path) if is_torchscript(path) else _read_pickle(path, start)
+    tensors = read_torchscript(path) if is_torchscript(path) else _read_pickle(path, start)
+    refuse_sick_tensors(str(path), tensors)
+    return tensors
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        return safetensors.torch.load_file(path)
+        tensors = safetensors.torch.load_file(path)
     except (SafetensorError, OSError, KeyError) as error:  # KeyError: a type of number this torch does not know
         raise CheckpointError(f"{path} is not a whole safetensors file ({error}): fetch it again") from error
+    refuse_sick_file(path, tensors)
+    return tensors
 
 
 def _read_pickle(path: Path, start: bytes) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from clipseg.checkpoints import files
 from clipseg.checkpoints.fitting import Fitted, fit
 from clipseg.checkpoints.sharing import Shareable
+from clipseg.checkpoints.soundness import refuse_sick_tensors
 from clipseg.configuration.base import Configuration
 from clipseg.errors import ConfigurationError, UsageError
 from clipseg.modeling.devices import available_device
@@ -252,6 +253,7 @@ class PreTrainedModel(Shareable, nn.Module):
             source, tensors = str(name), files.read_weights(name, **where)
         else:
             source, tensors = "state_dict", {key: tensor.detach().clone() for key, tensor in state_dict.items()}
+            refuse_sick_tensors(source, tensors)
         model, fitted = cls._from_tensors(
             own,
             tensors,

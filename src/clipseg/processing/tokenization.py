@@ -5,12 +5,13 @@ Legend: B texts, N tokens per text (bos and eos included).
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from os import PathLike
 from typing import Any, ClassVar, TypeVar
 
-from tokenizers import Encoding, Tokenizer, decoders, models
+from tokenizers import Encoding, Tokenizer, decoders
 
-from clipseg.errors import CheckpointError, PromptError, UsageError
+from clipseg.errors import PromptError, UsageError
 from clipseg.processing.encoding import BatchEncoding
 from clipseg.processing.files import FilePath
 from clipseg.processing.lengths import (
@@ -27,7 +28,6 @@ from clipseg.processing.texts import Words, checked_texts
 from clipseg.processing.tokenizer_files import SOURCES
 from clipseg.processing.vocabulary import (
     END_OF_TEXT,
-    END_OF_WORD,
     START_OF_TEXT,
     Merges,
     Special,
@@ -42,6 +42,9 @@ from clipseg.processing.vocabulary import (
 )
 
 logger = logging.getLogger(__name__)
+
+MANY = 256
+"""Texts from which on they are split into tokens on all cores, as the library does it."""
 
 Self = TypeVar("Self", bound="CLIPTokenizer")
 
@@ -91,7 +94,7 @@ class CLIPTokenizer(Padding):
         sources = dict(
             zip(SOURCES, (vocab, merges, vocab_file, merges_file, tokenizer_file, tokenizer_object), strict=True)
         )
-        symbols, self._merges, added = load_vocabulary(
+        model, added = load_vocabulary(
             vocab_file if vocab is None else vocab,
             merges_file if merges is None else merges,
             tokenizer_file,
@@ -118,13 +121,8 @@ class CLIPTokenizer(Padding):
         self._kept = {name: str(it) if isinstance(it, (str, PathLike)) else None for name, it in sources.items()}
         self._kept |= kwargs
 
-        unknown = roles["unk_token"]
-        try:
-            model = models.BPE(
-                symbols, self._merges, end_of_word_suffix=END_OF_WORD, unk_token=unknown.content if unknown else None
-            )
-        except Exception as error:  # the library raises bare Exception
-            raise CheckpointError(f"vocabulary and merges do not fit together: {error}") from error
+        if unknown := roles["unk_token"]:
+            model.unk_token = unknown.content
         self._tokenizer = Tokenizer(model)
         self._tokenizer.normalizer = text_normalizer()
         self._tokenizer.pre_tokenizer = word_splitter()
@@ -213,8 +211,8 @@ class CLIPTokenizer(Padding):
 
         rows: list[Encoding] = []
         of_text: list[int] = []
-        for index, (first, second) in enumerate(zip(firsts, seconds, strict=True)):
-            row = self._encode(first, second, add_special_tokens, is_split_into_words)
+        encoded = self._encode_all(firsts, seconds, add_special_tokens, is_split_into_words)
+        for index, (first, second, row) in enumerate(zip(firsts, seconds, encoded, strict=True)):
             if len(row) > cut_to:
                 row = self._cut(first, second, add_special_tokens, is_split_into_words, strategy, cut_to, stride)
             pieces = [row, *row.overflowing] if return_overflowing_tokens else [row]
@@ -247,8 +245,18 @@ class CLIPTokenizer(Padding):
     def _wanted(self, column: str, asked: bool | None) -> bool:
         return column in self.model_input_names if asked is None else asked
 
-    # One text at a time, cut and filled up here: the library's own truncation and padding are settings of the shared
-    # tokenizer, so two threads would disturb each other, and its batches start threads that do not survive a fork.
+    # Cut and filled up here: the library's own truncation and padding are settings of the shared tokenizer, so two
+    # threads would disturb each other. Its batches start threads that do not survive a fork, as workers that load data
+    # are made by, so few texts go one by one.
+
+    def _encode_all(
+        self, firsts: Sequence[Words], seconds: Sequence[Words | None], add_special_tokens: bool, split: bool
+    ) -> Iterable[Encoding]:
+        if len(firsts) >= MANY:
+            texts = [one if two is None else (one, two) for one, two in zip(firsts, seconds, strict=True)]
+            with suppress(Exception):  # which of them is wrong, and how, comes out below
+                return self._tokenizer.encode_batch(texts, split, add_special_tokens)
+        return (self._encode(one, two, add_special_tokens, split) for one, two in zip(firsts, seconds, strict=True))
 
     def _encode(self, first: Words, second: Words | None, add_special_tokens: bool, split: bool) -> Encoding:
         try:

@@ -30,7 +30,12 @@ class TokenizerFiles(Decoding, Shareable):
         "tokenizer_file": "tokenizer.json",
     }
     init_kwargs: Any
-    _merges: list[Merge]
+
+    @property
+    def _merges(self) -> list[Merge]:
+        """What the library keeps to itself but writes out; tens of thousands of pairs, needed only to be saved."""
+        model = json.loads(self._tokenizer.to_str())["model"]
+        return [(left, right) for left, right in model["merges"]]
 
     def save_vocabulary(self, save_directory: FilePath, filename_prefix: str | None = None) -> tuple[str, str]:
         """A folder -> the paths of the vocab.json and merges.txt written there, as `[prefix-]vocab.json`."""

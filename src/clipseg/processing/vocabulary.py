@@ -8,13 +8,14 @@ import codecs
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from clipseg.checkpoints.files import read_json
 from clipseg.errors import CheckpointError, CheckpointNotFoundError, ConfigurationError, UsageError
@@ -153,28 +154,42 @@ def load_vocabulary(
     merges: Merges | None,
     tokenizer_file: FilePath | None = None,
     tokenizer_object: Tokenizer | None = None,
-) -> tuple[dict[str, int], list[Merge], list[AddedToken]]:
-    """Any documented way to give a vocabulary -> symbol to id, merges, and added tokens in the order of their ids.
+) -> tuple[models.BPE, list[AddedToken]]:
+    """Any documented way to give a vocabulary -> its model, and added tokens in the order of their ids.
 
-    A `tokenizer_file` (tokenizer.json) or a tokenizer of the `tokenizers` library holds all three. Raises UsageError
-    for a vocabulary given twice, and CheckpointError for files that hold none.
+    A `tokenizer_file` (tokenizer.json) or a tokenizer of the `tokenizers` library holds all of it. Raises UsageError
+    for a vocabulary given twice, and CheckpointError for files that hold none or do not fit together.
     """
     if sum(source is not None for source in (vocab or merges, tokenizer_file, tokenizer_object)) > 1:
         raise UsageError(
             "vocab and merges, tokenizer_file and tokenizer_object each hold a whole vocabulary: give one of them"
         )
     if tokenizer_file is not None:
-        return _parse_tokenizer(read_json(tokenizer_file), str(tokenizer_file))
+        symbols, pairs, added = _parse_tokenizer(read_json(tokenizer_file), str(tokenizer_file))
+        return _byte_pairs(symbols, pairs), added
     if tokenizer_object is not None:
-        return _parse_tokenizer(json.loads(tokenizer_object.to_str()), "tokenizer_object")
+        symbols, pairs, added = _parse_tokenizer(json.loads(tokenizer_object.to_str()), "tokenizer_object")
+        return _byte_pairs(symbols, pairs), added
+    if isinstance(vocab, (str, PathLike)) and isinstance(merges, (str, PathLike)):
+        # The library reads a pair of sound files faster than they can be handed to it. What is wrong with others, if
+        # anything is, comes out below.
+        with suppress(Exception):  # it raises bare Exception
+            return models.BPE.from_file(str(vocab), str(merges), end_of_word_suffix=END_OF_WORD), []
     if isinstance(vocab, (str, PathLike)):
         symbols = read_json(vocab)
     else:
         symbols = dict(vocab) if isinstance(vocab, Mapping) else {symbol: i for i, symbol in enumerate(vocab or ())}
-    if not all(type(i) is int for i in symbols.values()):
+    if set(map(type, symbols.values())) - {int}:
         raise CheckpointError(f"{vocab!r:.80} is no vocabulary: expected each symbol with an integer id")
     pairs = read_merges(merges) if isinstance(merges, (str, PathLike)) else parse_merges(merges or (), "merges")
-    return symbols, pairs, []
+    return _byte_pairs(symbols, pairs), []
+
+
+def _byte_pairs(symbols: dict[str, int], merges: list[Merge]) -> models.BPE:
+    try:
+        return models.BPE(symbols, merges, end_of_word_suffix=END_OF_WORD)
+    except Exception as error:  # the library raises bare Exception
+        raise CheckpointError(f"vocabulary and merges do not fit together: {error}") from error
 
 
 def _parse_tokenizer(content: Mapping[str, Any], origin: str) -> tuple[dict[str, int], list[Merge], list[AddedToken]]:
@@ -208,17 +223,17 @@ def read_merges(path: FilePath) -> list[Merge]:
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} is no readable list of merges ({error})") from error
     # A line ends at a line feed and nowhere else, which splitlines() sees differently.
-    lines = (line for line in text.split("\n") if line.strip() and not line.startswith("#version"))
+    lines = [line for line in text.split("\n") if line and not line.isspace() and not line.startswith("#version")]
     return parse_merges(lines, str(path))
 
 
 def parse_merges(merges: Iterable[str | Sequence[str]], origin: str) -> list[Merge]:
     """Merges as "a b" strings or as pairs -> pairs. Raises CheckpointError, naming `origin`, if one is neither."""
-    pairs = [tuple(merge.split() if isinstance(merge, str) else merge) for merge in merges]
-    wrong = next((pair for pair in pairs if len(pair) != 2), None)
-    if wrong is not None:
+    pairs: list[Any] = [tuple(merge.split() if isinstance(merge, str) else merge) for merge in merges]
+    if set(map(len, pairs)) - {2}:  # half of the time it takes to load a tokeniser is spent here
+        wrong = next(pair for pair in pairs if len(pair) != 2)
         raise CheckpointError(f"{origin}: a merge is two symbols, got {' '.join(wrong)!r}")
-    return [(left, right) for left, right in pairs]
+    return pairs
 
 
 def merges_text(merges: Iterable[Merge]) -> str:
