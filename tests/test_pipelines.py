@@ -323,7 +323,10 @@ def test_from_objects(clip: Path, classify: Any) -> None:
         ZeroShotImageClassificationPipeline(model=unnamed.train(), processor=classify.processor),
     ]
     for pipe in pipes:
-        assert pipe(PICTURES[0], LABELS) == wanted
+        found = pipe(PICTURES[0], LABELS)
+        assert [row["label"] for row in found] == [row["label"] for row in wanted]
+        # Weights lie elsewhere in memory when they are copied, and sums are rounded by where their numbers lie.
+        assert [row["score"] for row in found] == pytest.approx([row["score"] for row in wanted], rel=1e-5)
         assert pipe.task == CLASSIFY
         assert not pipe.model.training
         assert pipe.processor.tokenizer is pipe.tokenizer
