@@ -1,14 +1,21 @@
 """What every test may use: helper modules beside this file, and a model hub of its own on 127.0.0.1."""
 
 import sys
+import warnings
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from hub_server import HubServer
+
+settings.register_profile("clipseg", deadline=None)  # machines are shared: a slow answer is no wrong one
+settings.load_profile("clipseg")
 
 
 @pytest.fixture
@@ -43,3 +50,11 @@ def installed_pictograms() -> None:
         sprites("🐱")
     except MissingPackageError as error:
         pytest.skip(f"system package missing: {error}")
+
+
+@pytest.fixture(scope="session")
+def supervision() -> ModuleType:
+    """The package `supervision`, which reads what we write."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says that OpenCV is not installed
+        return import_module("supervision")

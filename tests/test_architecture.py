@@ -29,23 +29,32 @@ ROOMS: dict[str, set[str]] = {
     "image_utils": {"errors", "processing", "version"},
     "auto": {"errors", "checkpoints", "configuration", "modeling", "processing"},
     "pipelines": {"errors", "configuration", "modeling", "processing", "image_utils", "auto"},
-    "prompting": {"errors", "processing", "modeling"},
-    "segmenter": {"errors", "checkpoints", "processing", "modeling", "prompting", "masks"},
+    "prompting": {"errors", "checkpoints", "processing", "modeling"},
+    "tiling": {"errors", "masks"},
+    "fits": {"errors", "processing", "masks", "tiling"},
+    "features": {"errors", "processing", "modeling", "tiling", "fits"},
+    "segmenter": {"errors", "checkpoints", "processing", "modeling", "prompting", "masks", "fits", "features"},
+    "formats": {"errors", "masks"},
+    "video_files": {"errors"},
+    "video": {"errors", "processing", "prompting", "masks", "segmenter", "video_files"},
     "data": {"errors"},
     "evaluation": {"errors", "data", "metrics", "prompting", "segmenter"},
+    "analysis": {
+        "errors", "data", "metrics", "masks", "modeling", "processing", "prompting", "segmenter", "evaluation",
+    },
     "training": {
         "errors", "configuration", "modeling", "processing", "prompting", "data", "metrics", "segmenter", "evaluation",
     },
     "cli": {
         "errors", "version", "checkpoints", "configuration", "modeling", "processing", "prompting", "masks",
-        "segmenter", "data", "evaluation", "training",
+        "fits", "segmenter", "formats", "video", "video_files", "data", "evaluation", "training", "analysis",
     },
     "__init__": {"version"},
     "__main__": {"cli"},
 }  # fmt: skip
 
 NETWORK = {"huggingface_hub", "urllib", "http", "requests", "socket", "httpx"}
-NETWORKED = {"checkpoints/hub.py", "image_utils.py"}
+NETWORKED = {"checkpoints/hub.py", "checkpoints/hub_cache.py", "image_utils.py"}
 
 
 def room_of(path: Path) -> str:

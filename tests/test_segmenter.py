@@ -1,12 +1,16 @@
 """The segmenter against the documented forward call, and everything it must leave alone."""
 
 import copy
+import gc
 import io
 import pickle
+import weakref
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import ready
 from clipseg.errors import (
@@ -16,6 +20,7 @@ from clipseg.errors import (
     PromptError,
     UsageError,
 )
+from clipseg.masks.options import OPTIONS, MaskOptions
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
 from clipseg.processing.image_processors import CLIPImageProcessor
 from clipseg.processing.statistics import IMAGENET_MEAN, IMAGENET_STD
@@ -227,6 +232,130 @@ def test_similarity_is_clips_cosine(segmenter):
     assert segmenter.similarity(ready.picture(), "a cat").shape == (1,)
     opposite = segmenter.similarity(ready.picture(), -1 * ImagePrompt(ready.picture()))
     assert -1 <= opposite.item() < -0.99999
+
+
+# -- negatives, expressions, options ---------------------------------------------------------------------------------
+
+
+def test_options_as_keywords_are_with_options(segmenter):
+    options = {"threshold": 0.55, "smooth": 1.5, "grow": 2, "fill_holes": True, "keep": "largest", "feather": 1}
+    plain = segmenter.segment(ready.picture(), TEXTS)
+    for masks in (
+        segmenter.segment(ready.picture(), TEXTS, **options),
+        *segmenter.segment_many([ready.picture()], TEXTS, **options),
+    ):
+        assert masks.options == MaskOptions(**options)
+        assert torch.equal(masks.matte(), plain.with_options(**options).matte())
+    given = {name: getattr(MaskOptions(), name) for name in OPTIONS if name != "combine"}
+    assert torch.equal(segmenter.segment(ready.picture(), TEXTS, **given).binary(), plain.binary())
+
+
+def test_negatives(segmenter):
+    features = segmenter.encode(ready.picture())
+    masks = segmenter.segment(features, TEXTS[:2], negative="wood")
+    assert masks.labels == tuple(TEXTS[:2]), "negatives have no mask of their own"
+    single = segmenter.segment(features, TEXTS).logits
+    close(masks.negatives[0], single[2])
+    low = masks.probabilities((64, 64))
+    close(low, torch.minimum(single[:2], -single[2]).sigmoid())
+
+
+def test_competition_and_combine(segmenter):
+    features = segmenter.encode(ready.picture())
+    shares = segmenter.segment(features, TEXTS, negative="a jar", competition="softmax").probabilities((64, 64))
+    everything = segmenter.segment(features, [*TEXTS, "a jar"]).logits
+    close(shares, everything.softmax(0)[:3])
+    exclusive = segmenter.segment(features, TEXTS, competition="argmax", threshold=0).binary()
+    assert exclusive.sum(0).max() == 1
+    one = segmenter.segment(features, TEXTS, combine="max")
+    assert one.labels == (" | ".join(TEXTS),)
+    close(one.logits, everything[:3].amax(0, keepdim=True))
+    mean = segmenter.segment(features, TEXTS, combine="mean").probabilities((64, 64))
+    close(mean, everything[:3].sigmoid().mean(0, keepdim=True))
+
+
+def test_expressions_ask_each_distinct_prompt_once(segmenter, monkeypatch):
+    decoded = []
+    decode = segmenter.model.decode
+    monkeypatch.setattr(
+        segmenter.model,
+        "decode",
+        lambda encoded, conditions: (decoded.append(len(conditions)), decode(encoded, conditions))[1],
+    )
+    features = segmenter.encode(ready.picture())
+    asked = ["a cat AND NOT wood", "wood", "a cat OR (wood AND a jar)"]
+    masks = segmenter.segment(features, asked, negative="a jar")
+    assert decoded == [3]
+    cat, wood, jar = segmenter.segment(features, ["a cat", "wood", "a jar"]).logits
+    close(masks.logits[0], torch.minimum(cat, -wood))
+    close(masks.logits[1], wood)
+    close(masks.logits[2], torch.maximum(cat, torch.minimum(wood, jar)))
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.permutations(range(9)), st.booleans())
+def test_masks_know_nothing_of_their_order(order, tiles):
+    asker = ready.segmenter()
+    features = asker.encode(ready.picture(width=90, height=60), fit="tile" if tiles else "squash")
+    texts = [f"a cat {number}" for number in range(9)]
+    expected = asker.segment(features, texts).logits
+    torch.testing.assert_close(
+        asker.segment(features, [texts[n] for n in order]).logits, expected[list(order)], atol=1e-5, rtol=1e-5
+    )
+
+
+def test_a_stream_of_pictures_is_read_a_batch_ahead(segmenter):
+    read = []
+
+    def pictures():
+        while True:
+            read.append(1)
+            yield ready.picture(len(read))
+
+    answers = segmenter.asking("wood", batch_size=3, threshold=0.3)(pictures())
+    assert read == []
+    masks = next(answers)
+    assert len(read) == 4
+    assert masks.options.threshold == 0.3
+    close(masks.logits, segmenter.segment(ready.picture(1), "wood").logits)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"treshold": 0.4}, "did you mean 'threshold'"),
+        ({"competition": "softmix"}, "did you mean 'softmax'"),
+        ({"combine": "median"}, "known are max, mean, sum, product"),
+        ({"threshold": 3}, "threshold"),
+        ({"fit": "sqash"}, "did you mean 'squash'"),
+    ],
+)
+def test_options_that_are_not_known(segmenter, options, message):
+    with pytest.raises(UsageError, match=message):
+        segmenter.segment(ready.picture(), TEXTS, **options)
+    with pytest.raises(UsageError, match=message):
+        segmenter.segment_many([ready.picture()], TEXTS, **options)
+
+
+def test_unload_lets_go_of_the_weights():
+    segmenter = ready.segmenter()
+    features = segmenter.encode(ready.picture())
+    masks = segmenter.segment(features, TEXTS)
+    weights = weakref.ref(next(segmenter.model.parameters()))
+    segmenter.unload()
+    segmenter.unload()
+    gc.collect()
+    assert weights() is None
+    assert masks.binary().shape == (3, 30, 40), "what was made stays"
+    for later in (
+        lambda: segmenter.segment(features, TEXTS),
+        lambda: segmenter.encode(ready.picture()),
+        lambda: segmenter.embed(TEXTS),
+        lambda: segmenter.similarity(ready.picture(), TEXTS),
+        lambda: segmenter.model,
+    ):
+        with pytest.raises(UsageError, match=r"has been unloaded; .*from_pretrained"):
+            later()
 
 
 # -- what it refuses -------------------------------------------------------------------------------------------------

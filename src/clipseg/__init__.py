@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from clipseg.configuration.clipseg import CLIPSegConfig, CLIPSegTextConfig, CLIPSegVisionConfig
     from clipseg.errors import ClipsegError
     from clipseg.image_utils import load_image
+    from clipseg.masks.instances import Instance
     from clipseg.masks.masks import Mask, Masks
+    from clipseg.masks.options import MaskOptions
     from clipseg.modeling.classification import CLIPForImageClassification
     from clipseg.modeling.clip import CLIPModel, CLIPSegModel
     from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
@@ -41,8 +43,11 @@ if TYPE_CHECKING:
     from clipseg.processing.images import to_rgb
     from clipseg.processing.processors import CLIPProcessor, CLIPSegProcessor
     from clipseg.processing.tokenization import CLIPTokenizer, CLIPTokenizerFast
+    from clipseg.prompting.prompt_files import load_prompts, save_prompts
     from clipseg.prompting.prompts import EmbeddingPrompt, ImagePrompt, MixedPrompt, TextPrompt
+    from clipseg.prompting.styles import VisualStyle
     from clipseg.segmenter import ImageFeatures, Segmenter
+    from clipseg.video import segment_frames, segment_video
 
 _HOMES = {
     "AutoConfig": "auto",
@@ -78,14 +83,21 @@ _HOMES = {
     "EmbeddingPrompt": "prompting.prompts",
     "ImageFeatures": "segmenter",
     "ImagePrompt": "prompting.prompts",
+    "Instance": "masks.instances",
     "Mask": "masks.masks",
+    "MaskOptions": "masks.options",
     "Masks": "masks.masks",
     "MixedPrompt": "prompting.prompts",
     "Segmenter": "segmenter",
     "TextPrompt": "prompting.prompts",
     "ViTImageProcessor": "processing.image_processors",
+    "VisualStyle": "prompting.styles",
     "load_image": "image_utils",
+    "load_prompts": "prompting.prompt_files",
     "pipeline": "pipelines",
+    "save_prompts": "prompting.prompt_files",
+    "segment_frames": "video",
+    "segment_video": "video",
     "to_rgb": "processing.images",
 }
 """Public name -> the module it lives in."""
@@ -124,15 +136,22 @@ __all__ = [
     "EmbeddingPrompt",
     "ImageFeatures",
     "ImagePrompt",
+    "Instance",
     "Mask",
+    "MaskOptions",
     "Masks",
     "MixedPrompt",
     "Segmenter",
     "TextPrompt",
     "ViTImageProcessor",
+    "VisualStyle",
     "__version__",
     "load_image",
+    "load_prompts",
     "pipeline",
+    "save_prompts",
+    "segment_frames",
+    "segment_video",
     "to_rgb",
 ]
 

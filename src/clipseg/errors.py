@@ -13,7 +13,8 @@
     ├── OutputError                 7   a result that cannot be written                            (OSError)
     ├── DataError                   8   a data set that is malformed or not there                  (ValueError)
     ├── TrainingError               9   a training run that cannot go on                           (RuntimeError)
-    └── MissingPackageError        10   an optional package or system package is not installed     (ImportError)
+    ├── MissingPackageError        10   an optional package or system package is not installed     (ImportError)
+    └── NothingFoundError          11   nothing was found, where that was to be an error
 
 The built-in class in brackets is a second base, so code written for the documented classes, which catches `ValueError`
 or `OSError`, keeps working. A message says what, expected, got, and the way out, on one line.
@@ -96,3 +97,9 @@ class MissingPackageError(ClipsegError, ImportError):
     """An optional Python package, or a package of the operating system, that is needed here and not installed."""
 
     exit_code = 10
+
+
+class NothingFoundError(ClipsegError):
+    """Nothing was found, where that was to be an error; elsewhere it is a result like others."""
+
+    exit_code = 11

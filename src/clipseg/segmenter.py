@@ -5,69 +5,67 @@
     masks = segmenter.segment(features, ["a glass", "wood"])
     masks["wood"].binary(0.4)
 
-Shapes: P prompts · E condition width · H, W picture · h, w low-resolution logits.
+Shapes: P prompts · E condition width.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, overload
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias, overload
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
-from PIL import Image
 
-from clipseg.errors import CheckpointNotFoundError, PictureError, UsageError
+from clipseg.checkpoints.files import read_json
+from clipseg.checkpoints.hub import find_file
+from clipseg.errors import CheckpointNotFoundError, UsageError
+from clipseg.features import PICTURE_BATCH as PICTURE_BATCH
+from clipseg.features import ImageFeatures as ImageFeatures  # both also found here, beside what uses them
+from clipseg.features import PictureEncoder
+from clipseg.fits import Fit
+from clipseg.masks.lengths import Length
 from clipseg.masks.masks import Masks
+from clipseg.masks.options import MaskOptions
+from clipseg.masks.presence import PRESENCE_FILE, Presence
 from clipseg.modeling.pretrained import parse_dtype
-from clipseg.modeling.segmentation import CLIPSegForImageSegmentation, EncodedImages
+from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
 from clipseg.processing.image_processors import ViTImageProcessor
 from clipseg.processing.images import PictureSource, to_rgb
 from clipseg.processing.processors import CLIPSegProcessor
 from clipseg.processing.statistics import IMAGENET_MEAN, IMAGENET_STD
 from clipseg.prompting.conditioning import Conditioner, ImageProcessorOnly
-from clipseg.prompting.prompts import PromptSource, as_prompts
+from clipseg.prompting.expressions import Term
+from clipseg.prompting.prompt_files import description
+from clipseg.prompting.prompts import EmbeddingPrompt, Origin, PromptSource, as_prompts
+from clipseg.prompting.questions import Question
 
 DEFAULT_MODEL = "CIDAS/clipseg-rd64-refined"
 RELEASED_SIDE = 352  # pixels
-PROMPT_CHUNK = 8  # conditions decoded at once: their activations stay in a processor's cache
-PICTURE_BATCH = 8
 
-
-@dataclass(frozen=True, eq=False)
-class ImageFeatures:
-    """What a segmenter keeps of one picture: a value to hand around, good for any number of prompts.
-
-    Fields
-        encoded  reduced activations and patch grid; about a twelfth of the raw ones in size
-        size_hw  of the picture, in pixels
-        picture  the picture itself in RGB, for overlays
-    """
-
-    encoded: EncodedImages
-    size_hw: tuple[int, int]
-    picture: Image.Image
+Answered: TypeAlias = "Callable[[Iterable[PictureSource | ImageFeatures]], Iterator[Masks]]"
+"""Pictures or features -> the masks of each."""
 
 
 class Segmenter:
-    """A model with its preprocessing, ready to be asked. No method changes it."""
+    """A model with its preprocessing, ready to be asked. No method changes it but `unload`, which ends it."""
 
     def __init__(
         self,
         model: CLIPSegForImageSegmentation,
         processor: CLIPSegProcessor | ViTImageProcessor | None = None,
+        calibration: Presence | None = None,
     ) -> None:
         """Without a processor: the one beside the model's own files, or else the released preprocessing (352 x 352).
 
-        The latter has no tokenizer: pictures, boxes and embeddings are prompts then, phrases are not.
+        The latter has no tokenizer: pictures, boxes and embeddings are prompts then, phrases are not. `calibration` is
+        what `presence` needs, where it was measured for this model.
         """
-        self.model = model.eval()
+        self.calibration = calibration
         self.processor = _processor_for(model, processor)
         if self.processor.image_processor.do_center_crop:
             raise UsageError("the image processor crops pictures, so masks would not fit; set do_center_crop=False")
-        self._conditioner = Conditioner(model, self.processor)
+        self._loaded: _Loaded | None = _Loaded(model.eval(), self.processor)
 
     @classmethod
     def from_pretrained(
@@ -95,48 +93,187 @@ class Segmenter:
         wanted = torch.float32 if dtype == "auto" else parse_dtype(dtype, {})
         chosen = _device(device)
         model = CLIPSegForImageSegmentation.from_pretrained(name_or_path, dtype=wanted, device=chosen, **where)
-        return cls(model, CLIPSegProcessor.from_pretrained(name_or_path, **where))
+        return cls(model, CLIPSegProcessor.from_pretrained(name_or_path, **where), _calibration(name_or_path, where))
+
+    @property
+    def model(self) -> CLIPSegForImageSegmentation:
+        """The model itself. Raises UsageError once it is unloaded."""
+        return self._parts.model
+
+    def unload(self) -> None:
+        """Let go of the weights, and of the prompts that are remembered: whatever is asked later raises UsageError.
+
+        The memory is free where nobody else holds the model. Masks and features that were made stay as they are.
+        """
+        self._loaded = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     @overload
-    def encode(self, picture: PictureSource) -> ImageFeatures: ...
-    @overload
-    def encode(self, picture: list[PictureSource] | tuple[PictureSource, ...]) -> list[ImageFeatures]: ...
     def encode(
-        self, picture: PictureSource | list[PictureSource] | tuple[PictureSource, ...]
+        self, picture: PictureSource, *, fit: str = ..., tile: Length | None = ..., overlap: Length | None = ...
+    ) -> ImageFeatures: ...
+    @overload
+    def encode(
+        self,
+        picture: list[PictureSource] | tuple[PictureSource, ...],
+        *,
+        fit: str = ...,
+        tile: Length | None = ...,
+        overlap: Length | None = ...,
+    ) -> list[ImageFeatures]: ...
+    def encode(
+        self,
+        picture: PictureSource | list[PictureSource] | tuple[PictureSource, ...],
+        *,
+        fit: str | None = None,
+        tile: Length | None = None,
+        overlap: Length | None = None,
     ) -> ImageFeatures | list[ImageFeatures]:
-        """A picture -> its features; a list or tuple of pictures -> a list of features."""
+        """A picture -> its features; a list or tuple of pictures -> a list of features.
+
+        fit      how a picture is brought to the model's input: "squash", as in training; "letterbox", which keeps its
+                 shape; "crop", of which only the centre square is seen; or "tile", which also looks at overlapping
+                 squares of it, for small things in large pictures
+        tile     side of the tiles, in pixels or "N%" of the picture's shorter side; None: `tiling.TILE`
+        overlap  how far neighbours overlap at least, in pixels or "N%" of a tile; None: `tiling.OVERLAP`
+
+        Raises UsageError for a fit or length that is not known or lengths without tiles, and PictureError.
+        """
+        chosen = Fit.of(fit, tile, overlap)
         if isinstance(picture, (list, tuple)):
-            return list(self._features(picture, PICTURE_BATCH))
-        return next(self._features([picture], 1))
+            return list(self._parts.encoder.features(picture, PICTURE_BATCH, chosen))
+        return next(self._parts.encoder.features([picture], PICTURE_BATCH, chosen))
 
     def embed(self, prompts: PromptSource | Iterable[PromptSource]) -> torch.Tensor:
-        """P prompts -> conditions (P, E) on the CPU, float32, not normalised; they can be prompts again."""
-        conditions = self._conditioner.embed(as_prompts(prompts))
+        """P prompts -> conditions (P, E) on the CPU, float32, not normalised; they can be prompts again.
+
+        Raises PromptError for an expression, which has maps but no embedding.
+        """
+        conditions = self._parts.conditioner.embed(as_prompts(prompts))
         return conditions.clone().float().cpu()  # cloned out here it is no inference tensor: it may be trained
 
-    def segment(self, picture: PictureSource | ImageFeatures, prompts: PromptSource | Iterable[PromptSource]) -> Masks:
-        """A picture, or its features, under P prompts -> P masks. One prompt still makes a `Masks` of one."""
+    def embedded(self, prompts: PromptSource | Iterable[PromptSource]) -> list[EmbeddingPrompt]:
+        """P prompts -> P ready ones, with their labels and where they come from, as `save_prompts` writes them.
+
+        Raises PromptError for an expression, which has maps but no embedding.
+        """
         asked = as_prompts(prompts)
-        features = next(self._features([picture], 1))
-        return self._masks(features, self._conditioner.embed(asked), [prompt.label for prompt in asked])
+        return [
+            EmbeddingPrompt(row, prompt.label, Origin(self._origin_of(prompt), description(prompt)))
+            for prompt, row in zip(asked, self.embed(asked), strict=True)
+        ]
+
+    def segment(
+        self,
+        picture: PictureSource | ImageFeatures,
+        prompts: PromptSource | Iterable[PromptSource],
+        *,
+        negative: PromptSource | Iterable[PromptSource] = (),
+        combine: str | None = None,
+        fit: str | None = None,
+        tile: Length | None = None,
+        overlap: Length | None = None,
+        **options: Any,
+    ) -> Masks:
+        """A picture, or its features, under P prompts or expressions -> P masks. One still makes a `Masks` of one.
+
+        Each distinct prompt is embedded and decoded once, in however many expressions it is. Everything else happens
+        later, on demand, and may be changed by `Masks.with_options`:
+
+        negative  prompts or expressions of what is not wanted, taken out of every mask (AND NOT any of them); where
+                  prompts compete they only compete
+        combine   "max", "mean", "sum" or "product" of all masks into one; None: each prompt keeps its own
+        fit       see `encode`, as for tile and overlap; None: "squash", and of features the one they were encoded with
+        options   how masks are finished: the names of `masks.options.OPTIONS`, such as competition, threshold, smooth
+
+        Beside picture and model it needs 4 bytes for each cell of the P maps twice, and for those of 8 maps some times
+        more. A map has as many cells as the model's input pixels; of tiles more, up to 2048 on the longer side.
+
+        Raises PromptError for a prompt that does not fit the model or an expression that cannot be read, PictureError
+        for what is no picture, and UsageError for options that are not known or contradict each other.
+        """
+        answered = self.asking(
+            prompts, negative=negative, combine=combine, fit=fit, tile=tile, overlap=overlap, **options
+        )
+        return next(answered([picture]))
 
     def segment_many(
         self,
         pictures: Iterable[PictureSource | ImageFeatures],
         prompts: PromptSource | Iterable[PromptSource],
         *,
+        negative: PromptSource | Iterable[PromptSource] = (),
+        combine: str | None = None,
+        fit: str | None = None,
+        tile: Length | None = None,
+        overlap: Length | None = None,
         batch_size: int = PICTURE_BATCH,
+        **options: Any,
     ) -> list[Masks]:
-        """Pictures under the same P prompts -> a `Masks` each, in order. The prompts are embedded once."""
+        """Pictures under the same prompts -> a `Masks` each, in order; see `segment`, and `asking` for a stream."""
+        answered = self.asking(
+            prompts,
+            negative=negative,
+            combine=combine,
+            fit=fit,
+            tile=tile,
+            overlap=overlap,
+            batch_size=batch_size,
+            **options,
+        )
+        return list(answered(pictures))
+
+    def asking(
+        self,
+        prompts: PromptSource | Iterable[PromptSource],
+        *,
+        negative: PromptSource | Iterable[PromptSource] = (),
+        combine: str | None = None,
+        fit: str | None = None,
+        tile: Length | None = None,
+        overlap: Length | None = None,
+        batch_size: int = PICTURE_BATCH,
+        **options: Any,
+    ) -> Answered:
+        """What `segment` is asked -> a function: any pictures or features, as they come -> the `Masks` of each in turn.
+
+        All prompts are embedded here and now. `batch_size` pictures are read ahead, and go through the model together,
+        or so many tiles of one. Raises as `segment`: for what is asked here, for a picture when its turn comes.
+        """
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}; expected at least 1")
-        asked = as_prompts(prompts)
-        labels, conditions = [prompt.label for prompt in asked], self._conditioner.embed(asked)
-        return [self._masks(features, conditions, labels) for features in self._features(pictures, batch_size)]
+        finish = MaskOptions.from_mapping(options if combine is None else {**options, "combine": combine})
+        chosen = Fit.of(fit, tile, overlap)
+        question = Question.of(prompts, negative)
+        parts = self._parts
+        conditions = parts.conditioner.embed(question.prompts)
+
+        def answered(pictures: Iterable[PictureSource | ImageFeatures]) -> Iterator[Masks]:
+            for features in parts.encoder.features(pictures, batch_size, chosen):
+                logits, negatives = question.answers(parts.encoder.logits(features, conditions), features.size_hw)
+                masks = Masks(logits, question.labels, features.size_hw, features.picture, finish, negatives)
+                yield masks if combine is None else masks.combined()
+
+        return answered
+
+    def presence(self, masks: Masks) -> torch.Tensor:
+        """The masks that this model made -> the probability (P,) that each label is in the picture at all.
+
+        Where a thing is as likely to be there as not before one looks; see `masks.presence`. It is measured on single
+        prompts of text and fit "squash". Raises UsageError for a model that it was not measured for; `masks.scores()`
+        orders labels all the same.
+        """
+        if self.calibration is None:
+            raise UsageError(
+                f"presence was not measured for this model: it has no {PRESENCE_FILE}; masks.scores() always are, "
+                "and Segmenter(…, calibration=Presence.fitted(…)) takes one measured on your own pictures"
+            )
+        return self.calibration.probabilities(masks.scores())
 
     def similarity(self, picture: PictureSource, prompts: PromptSource | Iterable[PromptSource]) -> torch.Tensor:
         """A picture and P prompts -> cosines (P,) between -1 and 1, as CLIP compares pictures and texts."""
-        conditions = self._conditioner.embed(as_prompts(prompts))
+        conditions = self._parts.conditioner.embed(as_prompts(prompts))
         pixels = self.processor.image_processor.pixel_values(to_rgb(picture)).to(self.model.device)
         with torch.inference_mode():
             feature = self.model.clip.get_image_features(pixels)
@@ -145,51 +282,25 @@ class Segmenter:
 
     # ------------------------------------------------------------------------------------------------------------
 
-    def _features(self, pictures: Iterable[PictureSource | ImageFeatures], batch_size: int) -> Iterator[ImageFeatures]:
-        """Features of pictures in order, as far as they are not features already.
+    @property
+    def _parts(self) -> _Loaded:
+        if self._loaded is None:
+            raise UsageError("this segmenter has been unloaded; load the model anew with Segmenter.from_pretrained(…)")
+        return self._loaded
 
-        Neighbours whose input has one size go through the model together, `batch_size` at a time.
-        """
-        waiting: list[tuple[Image.Image, torch.Tensor]] = []
-        for picture in pictures:
-            if isinstance(picture, ImageFeatures):
-                yield from self._encode_batch(waiting)
-                waiting = []
-                yield picture
-                continue
-            image = to_rgb(picture)
-            pixels = self.processor.image_processor.pixel_values(image)  # (1, 3, h, w)
-            if waiting and (len(waiting) == batch_size or waiting[0][1].shape != pixels.shape):
-                yield from self._encode_batch(waiting)
-                waiting = []
-            waiting.append((image, pixels))
-        yield from self._encode_batch(waiting)
+    def _origin_of(self, prompt: Term) -> str:
+        """-> the name of the model that made a prompt's embedding: this one, unless it came ready from another."""
+        known = prompt.origin if isinstance(prompt, EmbeddingPrompt) else None
+        return self._parts.conditioner.model_name if known is None else known.model
 
-    @torch.inference_mode()
-    def _encode_batch(self, batch: Sequence[tuple[Image.Image, torch.Tensor]]) -> list[ImageFeatures]:
-        if not batch:
-            return []
-        encoded = self.model.encode_images(torch.cat([pixels for _, pixels in batch]).to(self.model.device))
-        return [
-            ImageFeatures(
-                EncodedImages(tuple(tap[place : place + 1] for tap in encoded.reduced), encoded.grid),
-                (image.height, image.width),
-                image,
-            )
-            for place, (image, _) in enumerate(batch)
-        ]
 
-    def _masks(self, features: ImageFeatures, conditions: torch.Tensor, labels: Sequence[str]) -> Masks:
-        self._check_features(features)
-        with torch.inference_mode():
-            chunks = conditions.split(PROMPT_CHUNK)
-            logits = [self.model.decode(features.encoded, chunk)[0].float().cpu() for chunk in chunks]
-        return Masks(torch.cat(logits), tuple(labels), features.size_hw, features.picture)
+class _Loaded:
+    """What of a segmenter holds weights, or what was computed with them."""
 
-    def _check_features(self, features: ImageFeatures) -> None:
-        taps, width = features.encoded.reduced, self.model.config.reduce_dim
-        if len(taps) != len(self.model.extract_layers) or taps[0].shape[2] != width:
-            raise PictureError("these image features come from another model; encode the picture with this segmenter")
+    def __init__(self, model: CLIPSegForImageSegmentation, processor: CLIPSegProcessor | ImageProcessorOnly) -> None:
+        self.model = model
+        self.conditioner = Conditioner(model, processor)
+        self.encoder = PictureEncoder(model, processor.image_processor)
 
 
 def _device(name: str | torch.device) -> torch.device:
@@ -205,6 +316,15 @@ def _device(name: str | torch.device) -> torch.device:
         reason = str(error).splitlines()[0]
         raise UsageError(f"device {str(name)!r} is not available here ({reason}); use auto or cpu") from None
     return device
+
+
+def _calibration(name_or_path: str | os.PathLike[str], where: dict[str, Any]) -> Presence | None:
+    """A model's name -> its calibration of presence, where it has one that can be had now."""
+    try:
+        path = find_file(name_or_path, PRESENCE_FILE, required=False, **where)
+    except CheckpointNotFoundError:  # offline, in a cache that others filled: most models have none, and none needs it
+        return None
+    return None if path is None else Presence.from_dict(read_json(path), str(path))
 
 
 def _processor_for(

@@ -70,11 +70,11 @@ def test_help_of_each_command(name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["segmnt"], "did you mean segment? see `clipseg --help`"),
-        (["photo.jpg"], "there is no command 'photo.jpg'; known are segment, models"),
-        (["segment"], "see `clipseg segment --help`"),
+        (["segmnt"], "did you mean 'segment'? see `clipseg --help`"),
+        (["photo.jpg"], "there is no command 'photo.jpg'; known are segment, heatmap, cutout"),
+        (["segment"], "no picture given"),
         (["segment", "x.png", "--treshold", "1"], "--threshold"),
-        (["segment", "x.png", "--threshold", "much"], "'much' is not a valid float"),
+        (["segment", __file__, "-p", "x", "--threshold", "much"], "threshold must be a number"),
         (["segment", "x.png", "--dtype", "int8"], "'float32'"),
         (["--nonsense"], "see `clipseg --help`"),
     ],

@@ -1,4 +1,4 @@
-"""Folders proven writable, and names that do not collide."""
+"""Folders proven writable, and formats with their parameters."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from clipseg.cli.outputs import output_folder, unique_stems
-from clipseg.errors import OutputError
+from clipseg.cli import outputs
+from clipseg.cli.outputs import MASK, output_folder, read_formats
+from clipseg.errors import OutputError, UsageError
+from clipseg.formats.table import FORMATS
 
 
 def test_an_unused_folder_is_gone_again(tmp_path: Path) -> None:
@@ -43,19 +43,50 @@ def test_a_file_in_its_place(tmp_path: Path) -> None:
         pytest.fail("the block began")
 
 
-def test_stems() -> None:
-    paths = ["x/cat.png", "y/cat.jpg", "Cat.png", "cat-2.png", "dog.tar.png"]
-    assert unique_stems(paths) == ["cat", "cat-2", "Cat-3", "cat-2-2", "dog.tar"]
+def formats(*texts: str, soft: bool = False, instances: bool = False) -> dict[str, outputs.Output]:
+    return {output.name: output for output in read_formats(texts, soft=soft, instances=instances)}
 
 
-names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1).map(
-    lambda n: f"{n}.png"
+def test_without_a_format() -> None:
+    assert list(formats()) == [MASK]
+    assert formats()[MASK].kind == "mask"
+    assert list(formats(soft=True)) == ["soft"]
+
+
+def test_every_format_by_its_name_in_order_and_once() -> None:
+    names = list(reversed(FORMATS))
+    assert list(formats(",".join(names), names[0])) == names
+
+
+def test_parameters() -> None:
+    found = formats("coco:segmentation=polygons,cutout:background=white,soft")
+    assert found["coco"].parameters == {"segmentation": "polygons"}
+    assert found["cutout"].parameters == {"background": "white"}
+    assert found["soft"].parameters == {}
+    assert formats("coco", instances=True)["coco"].parameters == {"instances": True}
+
+
+def test_what_is_soft_is_written_soft() -> None:
+    found = formats("cutout,npz,overlay,soft", soft=True)
+    assert found["cutout"].parameters == {"soft": True}
+    assert found["npz"].parameters == {"kind": "soft"}
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("sof", {}, "there is no format 'sof'; did you mean 'soft'?"),
+        ("qqq", {}, "known are"),
+        ("soft:deep=1", {}, "format soft has no parameter 'deep'; known are none"),
+        ("coco:threshold=1", {}, "no parameter 'threshold'; known are classes, segmentation, instances"),
+        ("labels", {"soft": True}, "needs masks that are decided"),
+        ("coco", {"soft": True}, "needs masks that are decided"),
+        ("soft", {"instances": True}, "is of whole masks"),
+        (":x=1", {}, "there is no format ''"),
+        ("x=1", {}, "not to be read at 'x=1'"),
+    ],
 )
-
-
-@given(st.lists(names | st.sampled_from(["a.png", "A.png", "a-2.png"])))
-def test_stems_differ_and_fit(paths: list[str]) -> None:
-    stems = unique_stems(paths)
-    assert len(stems) == len(paths)
-    assert len({stem.casefold() for stem in stems}) == len(stems)
-    assert all(0 < len(stem.encode()) <= 160 for stem in stems)
+def test_refused_formats(text, options, message) -> None:
+    with pytest.raises(UsageError, match=r"^[^\n]*$") as error:
+        formats(text, **options)
+    assert message in str(error.value)

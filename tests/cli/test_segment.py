@@ -1,4 +1,4 @@
-"""`clipseg segment`: what it writes and prints, and what it refuses."""
+"""`clipseg segment`: what it writes and prints, what it survives, and what it refuses."""
 
 from __future__ import annotations
 
@@ -17,14 +17,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from clipseg import Segmenter
-from clipseg.cli import segment as command
-from clipseg.errors import PictureNotFoundError
-from clipseg.masks.thresholds import DEFAULT_THRESHOLD
+from clipseg.cli.outputs import MASK
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
 from clipseg.prompting.conditioning import Conditioner
 from clipseg.prompting.prompts import ImagePrompt
-from clipseg.prompting.visual import DEFAULT_STYLE, STYLES
-from clipseg.segmenter import DEFAULT_MODEL
 
 
 def files_in(folder: Path) -> set[str]:
@@ -47,13 +43,6 @@ def pixels(path: str | Path) -> np.ndarray:
         return np.asarray(picture)
 
 
-def test_the_defaults_are_the_library_s() -> None:
-    assert command.MODEL == DEFAULT_MODEL
-    assert command.THRESHOLD == DEFAULT_THRESHOLD
-    assert command.STYLE == DEFAULT_STYLE
-    assert set(command.STYLES) == set(STYLES)
-
-
 # -- what it does ----------------------------------------------------------------------------------------------------
 
 
@@ -65,13 +54,14 @@ def test_masks_overlay_and_lines(call, draw, folder, model) -> None:
     masks = Segmenter.from_pretrained(model).segment("cat.png", ["a cat", "A Remote!"])
     assert [record["label"] for record in outcome.records] == ["a cat", "A Remote!"]
     for record, mask in zip(outcome.records, masks, strict=True):
-        assert list(record) == ["picture", "label", "score", "area", "box", "file", "overlay"]
+        assert list(record) == ["picture", "label", "instance", "score", "presence", "area", "box", "file", "files"]
+        assert record["instance"] is None
         assert (pixels(record["file"]) == mask.binary().numpy() * 255).all()
         assert record["picture"] == "cat.png"
         assert record["area"] == mask.area()
         assert record["score"] == round(mask.score(), 4)
         assert record["box"] == (None if mask.empty() else mask.box().tolist())
-        assert record["overlay"] == "cat.overlay.png"
+        assert record["files"] == {MASK: [record["file"]], "overlay": ["cat.overlay.png"]}
     height, width, channels = pixels("cat.overlay.png").shape
     assert (width, channels) == (40, 3)
     assert height > 30  # the legend
@@ -82,7 +72,7 @@ def test_threshold_and_no_overlay(call, draw, folder, model, threshold, area, bo
     draw("cat.png")
     outcome = call("segment", "cat.png", "-p", "cat", "--model", model, "--threshold", threshold, "--no-overlay")
     (record,) = outcome.records
-    assert (record["area"], record["box"], record["overlay"]) == (area, box, None)
+    assert (record["area"], record["box"], list(record["files"])) == (area, box, [MASK])
     assert files_in(folder) == {"cat.png", "cat.cat.mask.png"}
 
 
@@ -119,12 +109,16 @@ def test_image_prompts(call, draw, model) -> None:
     arguments = ("segment", "cat.png", "--image-prompt", "jar.png", "-p", "a cat", "--model", model)
     whole = call(*arguments)
     assert [record["label"] for record in whole.records] == ["a cat", "jar"]
-    prompts = [ImagePrompt("jar.png", "jar_mask.png", style="crop"), ImagePrompt("jar.png")]
+    box = ImagePrompt("jar.png", box=(2, 3, 9, 12), style="crop")
+    prompts = [ImagePrompt("jar.png", "jar_mask.png", style="crop"), ImagePrompt("jar.png"), box]
     expected = Segmenter.from_pretrained(model).segment("cat.png", prompts)
     arguments = ("segment", "cat.png", "--image-prompt", "jar.png:jar_mask.png", "--image-prompt", "jar.png")
+    arguments = (*arguments, "--image-prompt", "jar.png:2,3,9,12")
     outcome = call(*arguments, "--style", "crop", "--model", model)
     assert [record["score"] for record in outcome.records] == [round(score, 4) for score in expected.scores().tolist()]
-    assert [Path(record["file"]).name for record in outcome.records] == ["cat.jar.mask.png", "cat.jar-2.mask.png"]
+    assert [Path(record["file"]).name for record in outcome.records] == [
+        f"cat.jar{n}.mask.png" for n in ("", "-2", "-3")
+    ]
 
 
 def test_prompts_are_embedded_once_and_pictures_encoded_once(call, draw, model, monkeypatch) -> None:
@@ -142,7 +136,10 @@ def test_prompts_are_embedded_once_and_pictures_encoded_once(call, draw, model, 
     )
     assert call("segment", "a.png", "b.png", "c.png", "-p", "x", "-p", "y", "--model", model).code == 0
     assert embedded == [["x", "y"]]
-    assert encoded == [1, 1, 1]
+    assert encoded == [3]
+    encoded.clear()
+    assert call("segment", "a.png", "b.png", "c.png", "-p", "x", "--model", model, "--batch-size", 2).code == 0
+    assert encoded == [2, 1]
 
 
 def test_a_prompt_that_is_too_long_is_named(call, draw, model) -> None:
@@ -162,7 +159,9 @@ def test_a_broken_picture_among_whole_ones(call, draw, folder, model) -> None:
     Path("b.png").write_text("I am no picture")
     outcome = call("segment", "a.png", "b.png", "c.png", "-p", "cat", "--model", model)
     assert outcome.code == 3
-    assert outcome.error.startswith("b.png is no picture")
+    broken, summary = outcome.err.splitlines()
+    assert broken.startswith("error: b.png is no picture")
+    assert summary == "error: 1 of 3 pictures could not be done, the other 2 are: b.png"
     assert [record["picture"] for record in outcome.records] == ["a.png", "c.png"]
     assert "b.cat.mask.png" not in files_in(folder)
 
@@ -174,9 +173,13 @@ def test_stdout_holds_json_lines_only(process, draw, model) -> None:
     assert [record["label"] for record in outcome.records] == ["a cat"]
 
 
-def test_ctrl_c_leaves_whole_files(draw, folder, model) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_whole_files(draw, folder, model, number, code) -> None:
     draw("cat.png", (300, 300))
-    arguments = ["segment", *["cat.png"] * 500, "-p", "a cat", "--model", str(model), "-o", "out"]
+    names = [f"{number}.png" for number in range(500)]
+    for name in names:
+        Path(name).symlink_to("cat.png")
+    arguments = ["segment", *names, "--batch-size", "1", "-p", "a cat", "--model", str(model), "-o", "out"]
     command = [sys.executable, "-m", "clipseg", *arguments]
 
     def heed() -> None:  # a shell's background jobs, such as this test may run in, hand down a deaf ear to SIGINT
@@ -185,10 +188,10 @@ def test_ctrl_c_leaves_whole_files(draw, folder, model) -> None:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, preexec_fn=heed, **pipes) as running:
         lines = [running.stdout.readline() for _ in range(5)]
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
         rest, err = running.communicate(timeout=60)
-    assert running.returncode == 130
-    assert err.strip() == "interrupted; files already written are whole"
+    assert running.returncode == code
+    assert err.strip() == ("interrupted; files already written are whole" if code == 130 else "")
     written = files_in(folder / "out")
     assert 10 <= len(written) < 1000
     assert all(name.endswith((".mask.png", ".overlay.png")) for name in written)
@@ -217,17 +220,42 @@ def forbidden(monkeypatch) -> None:
         (["nowhere.png", "-p", "cat"], 3, "there is no picture file nowhere.png"),
         (["cat.png", "nowhere.png", "-p", "cat"], 3, "there is no picture file nowhere.png"),
         (["https://example.org/cat.png", "-p", "cat"], 3, "download it first"),
-        ([".", "-p", "cat"], 3, "is a folder"),
+        (["empty", "-p", "cat"], 3, "is a folder with no pictures in it"),
         (["cat.png", "a red cup"], 3, "there is no picture file 'a red cup'; did you mean -p 'a red cup'?"),
         (["cat.png", "nowhere.png"], 3, "there is no picture file nowhere.png"),
         (["cat.png"], 2, "no prompt given"),
         (["cat.png", "-p", ""], 4, "a text prompt is empty"),
         (["cat.png", "-p", " \n"], 4, "a text prompt is empty"),
-        (["cat.png", "-p", "cat", "--threshold", "1.5"], 2, "1.5 is not a number from 0 to 1"),
-        (["cat.png", "-p", "cat", "--threshold", "nan"], 2, "nan is not a number from 0 to 1"),
-        (["cat.png", "-p", "cat", "--style", "crops"], 2, "'crop_blur_highlight'"),
+        (["cat.png", "-p", "cat", "--threshold", "1.5"], 2, "threshold must be a number from 0 to 1"),
+        (["cat.png", "-p", "cat", "--threshold", "nan"], 2, "threshold must be a number from 0 to 1"),
+        (["cat.png", "-p", "cat", "--style", "crops"], 2, "there is no style 'crops'; did you mean 'crop'?"),
+        (["cat.png", "-p", "cat", "--grwo", "3"], 2, "No such option '--grwo'. Did you mean '--grow'?"),
+        (["cat.png", "-p", "cat", "--grow", "far"], 2, "grow is 'far'"),
+        (["cat.png", "-p", "cat", "--keep", "larges"], 2, "did you mean 'largest'?"),
+        (["cat.png", "-p", "cat", "--fit", "squish"], 2, "fit is 'squish'; did you mean 'squash'?"),
+        (["cat.png", "-p", "cat", "--tile", "5"], 2, "--tile is of tiles; add --fit tile"),
+        (["cat.png", "-p", "cat", "--fit", "tile", "--tile", "wide"], 2, "tile is 'wide'"),
+        (["cat.png", "-p", "cat", "--format", "sofd"], 2, "there is no format 'sofd'; did you mean 'soft'?"),
+        (["cat.png", "-p", "cat", "--threshold", ".1", "--threshold", ".2"], 2, "2 times for 1 masks"),
+        (["cat.png", "-p", "cat", "--compose", "add"], 2, "needs masks that were there before"),
+        (["cat.png", "-p", "cat", "--existing", "small.png"], 2, "--existing without --compose"),
+        (["cat.png", "-p", "cat", "--existing", "no.png", "--compose", "add"], 3, "there is no mask or folder no.png"),
+        (["cat.png", "-p", "cat", "--name", "{stm}"], 2, "did you mean 'stem'?"),
+        (["cat.png", "-p", "cat", "-p", "dog", "--name", "{kind}"], 2, "two results would be called mask.png"),
+        (["cat.png", "-p", "cat", "--instances", "--name", "{stem}"], 2, "needs {instance}"),
+        (["cat.png", "-p", "cat", "--name", "{stem}"], 2, "cat.png is one of the inputs"),
+        (["cat.png", "-p", "(cat OR"], 4, "column"),
+        (["cat.png", "-p", "cat", "--skip-existing", "--format", "coco"], 2, "out of the coco data set"),
+        (["cat.png", "-p", "cat", "-p", "dog", "-o", "-"], 2, "standard output takes one result of one picture"),
+        (["cat.png", "-p", "cat", "-o", "-", "--json"], 2, "--json has no meaning"),
+        (["cat.png", "-p", "cat", "--threshold", "none", "--fail-if-empty"], 2, "--fail-if-empty needs masks"),
+        (["cat.png", "-p", "cat", "--threshold", "none", "--format", "labels"], 2, "needs masks that are decided"),
+        (["cat.png", "--average", "-p", "cat"], 2, "--average is of examples"),
+        (["cat.png", "--prompt-file", "text.png"], 4, "text.png is no prompt file"),
+        (["cat.png", "-p", "cat", "--template", "photos"], 2, "did you mean 'photo'?"),
         (["cat.png", "--image-prompt", "jar.png"], 3, "there is no example picture 'jar.png'"),
         (["cat.png", "--image-prompt", "cat.png:jar.png"], 3, "no mask file 'jar.png' for the example 'cat.png'"),
+        (["cat.png", "--image-prompt", "cat.png:9,9,1,1"], 4, "cat.png:9,9,1,1: box"),
         (
             ["cat.png", "--image-prompt", "cat.png:small.png"],
             4,
@@ -246,6 +274,7 @@ def test_refused_before_the_model_is_loaded(call, draw, folder, arguments, code,
     draw("small.png", (5, 5), "L")
     draw("cat.cat.mask.png", (40, 30), "L")
     Path("text.png").write_text("I am no picture")
+    Path("empty").mkdir()
     before = files_in(folder)
     outcome = call("segment", *arguments)
     assert outcome.code == code
@@ -321,32 +350,3 @@ def test_a_missing_picture_is_told_without_torch(folder) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (3, "error: there is no picture file nowhere.png\n")
-
-
-# -- FILE[:MASK] -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("there", "text", "expected"),
-    [
-        (["jar.png"], "jar.png", ("jar.png", None)),
-        (["jar.png", "m.png"], "jar.png:m.png", ("jar.png", "m.png")),
-        (["a:b.png"], "a:b.png", ("a:b.png", None)),
-        (["a:b.png", "m.png"], "a:b.png:m.png", ("a:b.png", "m.png")),
-        (["jar.png", "m:n.png"], "jar.png:m:n.png", ("jar.png", "m:n.png")),
-        (["C:\\jar.png"], "C:\\jar.png", ("C:\\jar.png", None)),
-        (["C:\\jar.png", "D:\\m.png"], "C:\\jar.png:D:\\m.png", ("C:\\jar.png", "D:\\m.png")),
-        (["C", "C:\\jar.png", "m.png"], "C:\\jar.png:m.png", ("C:\\jar.png", "m.png")),
-    ],
-)
-def test_split_example(folder, there, text, expected) -> None:
-    for name in there:
-        Path(name).touch()
-    assert command.split_example(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", ":", "jar.png:", ":jar.png", "x:y:z"])
-def test_split_example_refuses(folder, text) -> None:
-    Path("jar.png").touch()
-    with pytest.raises(PictureNotFoundError):
-        command.split_example(text)

@@ -42,7 +42,7 @@ def test_decoration_on_a_terminal_stays_off_stdout(block: str) -> None:
         "from clipseg.cli import terminal\n"
         f"with terminal.{block} as moved:\n"
         "    moved and moved(1, 2)\n"
-        "terminal.result({})\n"
+        "    terminal.result({})\n"
     )
     ours, theirs = pty.openpty()
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=theirs, text=True)

@@ -132,6 +132,8 @@ def test_a_contact_sheet_scales_to_its_cells_and_writes_titles() -> None:
     assert titled.height > bare.height > 90
     heading = np.array(titled)[: titled.height - bare.height]
     assert heading.min() < 60
+    larger = contact_sheet(images, columns=5, titles=["one", "two"], cell_hw=(90, 120), text_height=20)
+    assert larger.height > titled.height
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,18 @@
+import io
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 from PIL import Image
 
 from clipseg.errors import OutputError, UsageError
-from clipseg.masks.png import save_binary, save_picture
+from clipseg.masks.png import binary_png, save_binary, save_picture
 
 
 @pytest.mark.parametrize("kind", [torch.from_numpy, np.asarray])
@@ -16,6 +21,18 @@ def test_a_binary_mask_comes_back_from_its_file(kind: type, tmp_path: Path) -> N
     save_binary(tmp_path / "new" / "folder" / "mask.png", kind(mask))
     with Image.open(tmp_path / "new" / "folder" / "mask.png") as image:
         assert (image.format, image.mode, image.size) == ("PNG", "L", (7, 5))
+        assert np.array_equal(np.array(image), mask * 255)
+
+
+@settings(max_examples=40, deadline=None)
+@given(arrays(np.bool_, st.tuples(st.integers(1, 9), st.integers(1, 40))), st.booleans())
+def test_the_bytes_are_a_png_that_pillow_reads_and_checks(mask: NDArray[np.bool_], flipped: bool) -> None:
+    mask = mask[::-1] if flipped else mask
+    data = binary_png(mask)
+    with Image.open(io.BytesIO(data)) as image:
+        image.verify()
+    with Image.open(io.BytesIO(data)) as image:
+        assert (image.format, image.mode) == ("PNG", "L")
         assert np.array_equal(np.array(image), mask * 255)
 
 

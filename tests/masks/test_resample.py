@@ -1,8 +1,13 @@
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
 
-from clipseg.masks import resample
-from clipseg.masks.resample import resize, resized_blocks
+from clipseg.masks.resample import Bilinear, Dense, resize, upsampled
 
 
 def test_doubling_a_ramp_gives_the_values_between_pixel_centres() -> None:
@@ -30,13 +35,42 @@ def test_one_side_may_grow_while_the_other_shrinks() -> None:
     torch.testing.assert_close(both, in_turn, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("elements", [1, 6 * 8, 2 * 6 * 8 + 5, 10**9])
-def test_blocks_are_the_whole_in_order_and_never_larger_than_allowed(
-    elements: int, monkeypatch: pytest.MonkeyPatch
+@settings(max_examples=60, deadline=None)
+@given(sizes=st.tuples(*[st.integers(1, 9)] * 4), seed=st.integers(0, 99))
+def test_enlarging_is_what_torch_does_and_windows_and_cuts_are_parts_of_it_to_the_last_bit(
+    sizes: tuple[int, int, int, int], seed: int
 ) -> None:
-    monkeypatch.setattr(resample, "BLOCK_ELEMENTS", elements)
-    maps = torch.randn(5, 3, 4)
-    blocks = list(resized_blocks(maps, (6, 8)))
-    assert torch.equal(torch.cat([block for _, block in blocks]), resize(maps, (6, 8)))
-    assert [n for part, _ in blocks for n in range(part.start, part.stop)] == list(range(5))
-    assert all(len(block) == 1 or block.numel() <= elements for _, block in blocks)
+    h, w, more_rows, more_columns = sizes
+    size = (h + more_rows - 1, w + more_columns**2 - 1)
+    one = 10 * torch.randn((h, w), generator=torch.Generator().manual_seed(seed))
+    surface = upsampled(one, size)
+    values = surface.values()
+    expected = functional.interpolate(one[None, None], size=size, mode="bilinear")[0, 0]
+    torch.testing.assert_close(values, expected, rtol=0, atol=1e-4)
+    numbers = np.random.default_rng(seed)
+    window = tuple(slice(*sorted(numbers.integers(0, side + 1, 2).tolist())) for side in size)
+    assert torch.equal(surface.values((window[0], window[1])), values[window])
+    cuts = [-torch.inf, -3.0, 0.0, 8.0, torch.inf, float(values.flatten()[len(values) // 2]), float(one.max())]
+    for each in (surface, surface.negated(), Dense(values)):
+        for cut in cuts:
+            assert torch.equal(each.above(cut), each.values() > cut)
+    assert torch.equal(surface.negated().values(), -values)
+
+
+def test_only_what_can_pass_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = torch.full((50, 60), -5.0)
+    one[20:23, 40] = 5
+    surface = upsampled(one, (500, 600))
+    computed: list[tuple[int, ...]] = []
+    widened = Bilinear._widened
+
+    def watched(*args: Any) -> Any:
+        result = widened(*args)
+        computed.append(result[1].shape)
+        return result
+
+    monkeypatch.setattr(Bilinear, "_widened", watched)
+    assert surface.above(0).any()
+    assert computed == [(4, 20)], "the rows of pixels and the one before, between the neighbours on both sides"
+    assert not surface.above(6).any()
+    assert len(computed) == 1

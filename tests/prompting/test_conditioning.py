@@ -16,8 +16,9 @@ import ready
 from clipseg.errors import PictureNotFoundError, PromptError
 from clipseg.prompting import conditioning
 from clipseg.prompting.conditioning import Conditioner, ImageProcessorOnly
-from clipseg.prompting.prompts import EmbeddingPrompt, ImagePrompt, MixedPrompt, TextPrompt, as_prompts
-from clipseg.prompting.visual import STYLES, engineer
+from clipseg.prompting.prompts import EmbeddingPrompt, ImagePrompt, MixedPrompt, TextPrompt, as_prompts, mean_prompt
+from clipseg.prompting.styles import STYLES, VisualStyle
+from clipseg.prompting.visual import engineer
 
 
 @pytest.fixture
@@ -182,6 +183,23 @@ def test_phrases_need_a_tokenizer(shared):
     assert mute.embed([ImagePrompt(ready.picture())]).shape == (1, ready.WIDTH)
 
 
+def test_a_set_of_templates_is_averaged_and_not_normalised_first(conditioner, calls):
+    templated = TextPrompt("cat", templates=["{}", "a {}", "the {}", "a red {}"])
+    out = conditioner.embed([templated, TextPrompt("cat"), TextPrompt("the cat")])
+    assert calls.texts == [4], "phrases asked for as they are, are among those in templates"
+    rows = conditioner.embed(as_prompts(templated.texts))
+    assert calls.texts == [4]
+    torch.testing.assert_close(out[0], rows.double().mean(0).float())
+    assert torch.equal(out[1:], rows[[0, 2]])
+    own = conditioner.embed([TextPrompt("cat", templates="a {} of wood"), TextPrompt("a cat of wood")])
+    assert torch.equal(own[0], own[1])
+
+
+def test_expressions_have_no_embedding(shared):
+    with pytest.raises(PromptError, match="'a cat AND wood' is an expression, which has no embedding"):
+        shared.embed(as_prompts("a cat AND wood"))
+
+
 # -- sums ------------------------------------------------------------------------------------------------------------
 
 
@@ -245,6 +263,23 @@ def test_styles_are_engineered_at_the_models_size(shared, style):
     pixels = ready.image_processor().pixel_values(picture)[0]
     expected = engineer(pixels, torch.from_numpy(mask), STYLES[style], (64, 64))
     assert torch.equal(shared.prompt_pixels(ImagePrompt(picture, mask=mask, style=style)), expected)
+
+
+def test_a_style_with_parameters(shared):
+    picture, own = ready.picture(), VisualStyle(blur=3, background=0.1, context=0.1)
+    named = ImagePrompt(picture, mask=half_mask())
+    assert torch.equal(
+        shared.prompt_pixels(ImagePrompt(picture, mask=half_mask(), style=own)), shared.prompt_pixels(named)
+    )
+    whole = ImagePrompt(picture, style=own)
+    assert torch.equal(shared.prompt_pixels(whole), shared.prompt_pixels(ImagePrompt(picture, style="whole")))
+
+
+def test_examples_averaged(conditioner, calls):
+    examples = [ImagePrompt(ready.picture(seed), box=(3, 4, 30, 20)) for seed in range(3)]
+    mean = conditioner.embed([mean_prompt(examples)])[0]
+    assert calls.pictures == [3]
+    torch.testing.assert_close(mean, conditioner.embed(examples).mean(0))
 
 
 def test_thin_things_are_not_lost(shared):

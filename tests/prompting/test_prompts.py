@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clipseg.errors import PromptError
-from clipseg.prompting.prompts import EmbeddingPrompt, ImagePrompt, MixedPrompt, Prompt, TextPrompt, as_prompts
+from clipseg.prompting.expressions import And, Not
+from clipseg.prompting.prompts import (
+    EmbeddingPrompt,
+    ImagePrompt,
+    MixedPrompt,
+    Prompt,
+    TextPrompt,
+    as_prompts,
+    as_prompts_if_any,
+    mean_prompt,
+)
+from clipseg.prompting.styles import VisualStyle
 
 
 class Phrase(str):
@@ -102,6 +113,9 @@ def test_sums_keep_their_parts():
     assert (cat + dog + jar).parts == ((1.0, cat), (1.0, dog), (1.0, jar))
     assert (cat + (dog + jar)).parts == (cat + dog + jar).parts
     assert (-1 * cat).parts == ((-1.0, cat),)
+    assert (cat - 0.5 * (dog + jar)).parts == ((1.0, cat), (-0.5, dog), (-0.5, jar))
+    with pytest.raises(TypeError):
+        _ = cat - "dog"
     for half in (np.float32(0.5), torch.tensor(0.5), np.array(0.5)):
         assert (half * cat).parts == (cat * half).parts == ((0.5, cat),)
 
@@ -193,3 +207,49 @@ def test_embedding_prompts():
         EmbeddingPrompt(torch.tensor([1.0, float("nan")]))
     with pytest.raises(PromptError, match="of numbers, got a str"):
         EmbeddingPrompt("a cat")  # type: ignore[arg-type]
+
+
+def test_expressions_are_prompts_too():
+    cat, dog = TextPrompt("cat"), TextPrompt("dog")
+    assert as_prompts("cat AND NOT dog") == [And((cat, Not(dog)))]
+    assert as_prompts([cat & ~dog, "wood"]) == [And((cat, Not(dog))), TextPrompt("wood")]
+    assert as_prompts(cat & dog) == [And((cat, dog))]
+    with pytest.raises(TypeError):
+        _ = 0.5 * (cat & dog)
+    with pytest.raises(PromptError, match="made of prompts, got a And"):
+        MixedPrompt(((1.0, cat & dog),))
+    with pytest.raises(PromptError, match="column 8: a phrase is missing"):
+        as_prompts(["wood", "cat AND"])
+
+
+def test_none_at_all_may_be_fine():
+    assert as_prompts_if_any(()) == []
+    assert as_prompts_if_any("cat") == [TextPrompt("cat")]
+
+
+def test_means():
+    cat, jar = TextPrompt("cat"), ImagePrompt("jar.jpg")
+    both = mean_prompt([cat, jar])
+    assert both.parts == ((0.5, cat), (0.5, jar))
+    assert both.label == "mean of cat, jar"
+    assert mean_prompt([cat], label="Tom").label == "Tom"
+    with pytest.raises(PromptError, match="no parts"):
+        mean_prompt([])
+    with pytest.raises(PromptError, match="made of prompts, got a str"):
+        mean_prompt(["cat"])
+
+
+def test_templates():
+    assert TextPrompt("cat").texts == ("cat",)
+    assert TextPrompt("cat", templates="photo").texts == ("a photo of a cat.",)
+    assert TextPrompt("cat", templates="a photo of {}").texts == ("a photo of cat",)
+    assert TextPrompt("cat", templates=["the {}"]) == TextPrompt("cat", templates=("the {}",))
+    assert hash(TextPrompt("cat", templates=["the {}", "one {}"]))
+    assert TextPrompt("cat", templates="photo") != TextPrompt("cat")
+    assert TextPrompt("cat", templates="photo").label == "cat"
+    with pytest.raises(PromptError, match="unknown templates 'sketch'"):
+        TextPrompt("cat", templates="sketch")
+
+
+def test_styles_with_parameters():
+    assert ImagePrompt("jar.jpg", style=VisualStyle(blur=2)).style == VisualStyle(blur=2)

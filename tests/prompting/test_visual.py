@@ -7,14 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipseg.errors import PromptError
+from clipseg.processing.statistics import IMAGENET_MEAN, IMAGENET_STD
+from clipseg.prompting.styles import STYLES, VisualStyle
 from clipseg.prompting.visual import (
-    STYLES,
-    VisualStyle,
     engineer,
+    engineered,
     gaussian_blur,
     mask_box,
+    outline,
     padded_square,
-    style_named,
     widened,
 )
 
@@ -38,10 +39,39 @@ def blurred(pixels: np.ndarray, sigma: float) -> np.ndarray:
     return out
 
 
+def line_by_hand(mask: np.ndarray, thickness: float) -> np.ndarray:
+    """What is near a border pixel; one is inside, and has a neighbour (or the picture's end) that is reached from
+    outside without crossing the mask. The masks here have no holes, so every pixel outside is reached."""
+    height, width = mask.shape
+    around = np.pad(mask, 1)
+    border = [
+        (y, x)
+        for y, x in zip(*np.nonzero(mask), strict=True)
+        if not (around[y, x + 1] and around[y + 2, x + 1] and around[y + 1, x] and around[y + 1, x + 2])
+    ]
+    ys, xs = np.mgrid[:height, :width]
+    line = np.zeros(mask.shape, bool)
+    for y, x in border:
+        line |= (ys - y) ** 2 + (xs - x) ** 2 <= ((thickness - 1) / 2) ** 2
+    return line
+
+
 def by_hand(pixels: np.ndarray, mask: np.ndarray, style: VisualStyle, size_hw: tuple[int, int]) -> np.ndarray:
     m = mask.astype(np.float64)
     background = blurred(pixels, style.blur) if style.blur else pixels
-    out = pixels * m + style.background * background * (1 - m)
+    out = pixels * m + background * (1 - m)
+    mean, std = np.array(IMAGENET_MEAN)[:, None, None], np.array(IMAGENET_STD)[:, None, None]
+    if style.tint:
+        grey = np.clip(out * std + mean, 0, 1).sum(0) / 3
+        coloured = np.stack([grey * factor for factor in style.tint])
+        out = (coloured * m + grey * style.background * (1 - m) - mean) / std
+    else:
+        out = out * (m + style.background * (1 - m))
+    out = out + style.offset
+    if style.outline:
+        line = line_by_hand(mask, style.outline)
+        red = np.array([1.0, 0, 0])[:, None, None]
+        out = np.where(line, (red - mean) / std, out)
     if style.context is not None:
         height, width = mask.shape
         rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
@@ -97,7 +127,15 @@ MASKS = {
 }
 
 
-@pytest.mark.parametrize("style", [*STYLES.values(), VisualStyle(background=0.5), VisualStyle(blur=2, context=0.5)])
+MADE_UP = (
+    VisualStyle(blur=2, context=0.5),
+    VisualStyle(blur=1, background=0.3, tint=(0.2, 1.0, 2.0), offset=0.2),
+    VisualStyle(outline=3, context=0.2, background=0.4, offset=0.1),
+    VisualStyle(outline=1),
+)
+
+
+@pytest.mark.parametrize("style", [*STYLES.values(), *MADE_UP])
 @pytest.mark.parametrize("place", MASKS.values(), ids=MASKS)
 @pytest.mark.parametrize("size_hw", [(36, 44), (24, 24), (50, 70)])
 def test_engineered_as_the_paper_says(style, place, size_hw):
@@ -167,8 +205,32 @@ def test_padding_puts_the_smaller_half_first():
     assert torch.equal(padded_square(square), square)
 
 
-def test_styles():
-    assert style_named("crop_blur_highlight") == VisualStyle(blur=3, background=0.1, context=0.1)
-    assert style_named("crop") == VisualStyle(blur=1, background=1, context=0.1)
-    with pytest.raises(PromptError, match="known are whole, crop, crop_blur_highlight"):
-        style_named("zoom")
+def test_the_mask_goes_where_the_picture_goes():
+    """Put through as a picture, a mask comes out as `engineered` says it."""
+    mask = torch.zeros(36, 44, dtype=torch.bool)
+    mask[9:21, 12:26] = True
+    for style in (VisualStyle(), VisualStyle(context=0.1), VisualStyle(context=0.5)):
+        pixels, seen = engineered(mask.float().expand(3, -1, -1), mask, style, (30, 20))
+        assert torch.equal(seen, pixels[0] > 0)
+        assert 0 < seen.sum() < seen.numel()
+
+
+def test_an_outline_leaves_holes_alone():
+    ring = torch.zeros(30, 30, dtype=torch.bool)
+    ring[5:25, 5:25] = True
+    full = ring.clone()
+    ring[10:20, 10:20] = False
+    assert torch.equal(outline(ring, 3), outline(full, 3))
+    line = outline(ring, 3)
+    assert line[4:7, 15].all(), "half of the line on either side"
+    assert not line[7:23, 15].any()
+    assert not line[3, 15]
+    assert not outline(torch.zeros(4, 4, dtype=torch.bool), 5).any()
+
+
+def test_other_statistics_for_colours():
+    """Red is red, however pixels are normalised."""
+    mask = torch.zeros(20, 20, dtype=torch.bool)
+    mask[5:15, 5:15] = True
+    out = engineer(noise(3, 20, 20), mask, VisualStyle(outline=1), (20, 20), (0.5,) * 3, (0.25,) * 3)
+    assert out[:, 5, 5].tolist() == [2, -2, -2]

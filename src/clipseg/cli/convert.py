@@ -8,6 +8,7 @@ from typing import Literal
 import click
 
 from clipseg.cli import terminal
+from clipseg.cli.completing import files
 from clipseg.cli.options import DTYPES
 
 
@@ -22,7 +23,7 @@ def _layers(_context: click.Context, _parameter: click.Parameter, value: str | N
 
 
 @click.command(epilog="\b\nExample: clipseg convert rd64-uni.pth my-model --clip openai/clip-vit-base-patch16")
-@click.argument("source")
+@click.argument("source", shell_complete=files)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--clip", metavar="FILE|NAME|DIR", help="The CLIP weights that belong to a decoder.")
 @click.option("--to", type=click.Choice(["hf", "original"]), default="hf", show_default=True)

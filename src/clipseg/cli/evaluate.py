@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 
 from clipseg.cli import terminal
+from clipseg.cli.completing import models
 from clipseg.cli.options import load_segmenter, loading_options
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=models)
 @click.option("--scenes", type=click.IntRange(min=1), default=300, show_default=True, help="How many to measure on.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Which scenes.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON line, also on a terminal.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -17,22 +18,32 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from clipseg.cli import terminal
+from clipseg.cli.groups import CommandGroup
 from clipseg.errors import ClipsegError
 from clipseg.version import __version__
 
 # Name -> its module and command, and its line in the help.
 COMMANDS = {
     "segment": ("clipseg.cli.segment", "segment", "Cut out of pictures what prompts name or show."),
-    "models": ("clipseg.cli.models", "models", "List the known models, or the names that one has learned."),
+    "heatmap": ("clipseg.cli.heatmap", "heatmap", "Draw how probable every pixel is."),
+    "cutout": ("clipseg.cli.cutout", "cutout", "Put what was found on transparency or on a colour."),
+    "prompt": ("clipseg.cli.prompt", "prompt", "Make, mix and show files of prompts."),
+    "video": ("clipseg.cli.video", "video", "Cut out of a video what prompts name or show."),
+    "analyse": ("clipseg.cli.analyse", "analyse", "Compare the styles in which examples can be shown."),
+    "models": ("clipseg.cli.models", "models", "List, fetch and remove models."),
     "convert": ("clipseg.cli.convert", "convert", "Turn original checkpoints into a model folder, and back."),
     "train": ("clipseg.cli.train", "train", "Train a model from a recipe."),
     "evaluate": ("clipseg.cli.evaluate", "evaluate", "Measure a model on synthetic scenes."),
+    "doctor": ("clipseg.cli.doctor", "doctor", "Tell what this machine has, and whether clipseg works on it."),
+    "completion": ("clipseg.cli.completion", "completion", "Print what makes a shell complete commands."),
 }
 
 UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
+TERMINATED = 143  # 128 + SIGTERM
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)  # by the number of -v
 
 
@@ -43,7 +54,7 @@ class Session:
     debug: bool = False
 
 
-class LazyGroup(click.Group):
+class LazyGroup(CommandGroup):
     """Knows its commands by COMMANDS, and imports the one that is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -58,26 +69,18 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The rest of the command line -> the command and its own arguments."""
-        if args[0] not in COMMANDS:
-            _refuse_command(args[0], ctx)
-        return super().resolve_command(ctx, args)
-
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
 
-
-def _refuse_command(name: str, context: click.Context) -> NoReturn:
-    import difflib
-
-    near = difflib.get_close_matches(name, COMMANDS, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(COMMANDS)}"
-    raise click.UsageError(f"there is no command {name!r}; {hint}", context)
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """What begins so -> the commands, without importing them, and the group's own options."""
+        named = [CompletionItem(name, help=line) for name, (_, _, line) in COMMANDS.items()]
+        return [
+            *filter(lambda item: item.value.startswith(incomplete), named),
+            *click.Command.shell_complete(self, ctx, incomplete),
+        ]
 
 
 @click.group(
@@ -85,7 +88,8 @@ def _refuse_command(name: str, context: click.Context) -> NoReturn:
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 broken pipe, 2 usage, 3 picture, 4 prompt, 5 configuration, 6 model, 7 output, "
-    "8 data, 9 training, 10 missing package, 70 unexpected, 130 interrupted.",
+    "8 data, 9 training, 10 missing package, 11 nothing found (with --fail-if-empty), 70 unexpected, "
+    "130 interrupted, 143 terminated.",
 )
 @click.option("-v", "--verbose", count=True, help="Say more on stderr; -vv for everything.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -106,7 +110,13 @@ def run() -> NoReturn:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    signal.signal(signal.SIGTERM, _terminated)
     sys.exit(execute(sys.argv[1:]))
+
+
+def _terminated(_number: int, _frame: object) -> NoReturn:
+    """End as an error does: unfinished files are tidied away."""
+    sys.exit(TERMINATED)
 
 
 def execute(arguments: Sequence[str]) -> int:

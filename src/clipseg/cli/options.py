@@ -1,31 +1,84 @@
-"""Options that several commands share, with one name, one default and one meaning."""
+"""Options that several commands share, with one name, one default and one meaning, and how long lists of them read."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from clipseg.segmenter import Segmenter
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Adder: TypeAlias = Callable[[Any], Any]
+"""What adds options to a command, or to the function that becomes one."""
 
+# The library's own default, written out so that help needs no torch; a test holds the two together.
+MODEL = "CIDAS/clipseg-rd64-refined"
+WIDEST = 110  # letters of a line of help
 DTYPES = ("float32", "bfloat16", "float16")
 
-_LOADING = (
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps, …"),
-    click.option("--dtype", type=click.Choice(("auto", *DTYPES)), default="auto", show_default=True),
-    click.option("--offline", is_flag=True, help="Use only what is on this machine."),
+
+class GroupedOption(click.Option):
+    """An option that is listed under a heading."""
+
+    def __init__(self, *declarations: Any, group: str = "Other", **attributes: Any) -> None:
+        super().__init__(*declarations, **attributes)
+        self.group = group
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """What is there of the value -> what may follow; see `completing`."""
+        from clipseg.cli.completing import suggestions
+
+        return suggestions(self.name or "", incomplete) or super().shell_complete(ctx, incomplete)
+
+
+class GroupedCommand(click.Command):
+    """A command whose help lists options under their headings, in the order in which those first come."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the lists."""
+        formatter.width = max(formatter.width, min(WIDEST, shutil.get_terminal_size().columns))
+        groups: dict[str, list[tuple[str, str]]] = {}
+        options = (parameter for parameter in self.get_params(ctx) if isinstance(parameter, click.Option))
+        for one in sorted(options, key=lambda one: not isinstance(one, GroupedOption)):  # --help last
+            row = one.get_help_record(ctx)
+            if row is not None:
+                groups.setdefault(getattr(one, "group", "Other"), []).append(row)
+        for heading, rows in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+
+def option(group: str, *declarations: str, **attributes: Any) -> Adder:
+    """A heading and what `click.option` takes -> the decorator."""
+    return click.option(*declarations, cls=GroupedOption, group=group, **attributes)
+
+
+def added(*adders: Adder) -> Adder:
+    """Decorators of options -> one that adds them all, in this order."""
+
+    def add(command: Any) -> Any:
+        for adder in reversed(adders):
+            command = adder(command)
+        return command
+
+    return add
+
+
+loading_options: Adder = added(
+    option("Model", "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps, …"),
+    option("Model", "--dtype", type=click.Choice(("auto", *DTYPES)), default="auto", show_default=True),
+    option("Model", "--offline", is_flag=True, help="Use only what is on this machine."),
 )
+"""Adds the options of `load_segmenter` to a command."""
 
-
-def loading_options(command: Function) -> Function:
-    """Add the options of `load_segmenter` to a command."""
-    for option in reversed(_LOADING):
-        command = option(command)
-    return command
+model_option: Adder = option(
+    "Model", "--model", default=MODEL, show_default=True, metavar="NAME|DIR", help="nano, a folder or a hub id."
+)
 
 
 def load_segmenter(model: str, device: str, dtype: str, offline: bool) -> Segmenter:

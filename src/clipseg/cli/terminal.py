@@ -14,6 +14,11 @@ def result(record: Mapping[str, Any]) -> None:
     print(json.dumps(record), flush=True)
 
 
+def line(text: str) -> None:
+    """A text -> one line on stdout, for a person to read."""
+    print(" ".join(text.split()), flush=True)
+
+
 def say(text: str) -> None:
     """A text -> one line on stderr, whatever line breaks it holds."""
     print(" ".join(text.split()), file=sys.stderr, flush=True)
@@ -53,21 +58,43 @@ def working(what: str) -> Iterator[None]:
         yield
         return
     from rich.console import Console
+    from rich.live import Live
+    from rich.spinner import Spinner
     from rich.text import Text
 
-    with Console(stderr=True).status(Text(what)):
+    spinner, console = Spinner("dots", Text(what)), Console(stderr=True)
+    with Live(spinner, console=console, transient=True, refresh_per_second=12, redirect_stdout=sys.stdout.isatty()):
         yield
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """-> a function of (done, total) that moves a bar on stderr; it does nothing unless that is a terminal."""
+def progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """-> a function of (done, total) that moves a bar on stderr, with rate and time left; nothing off a terminal.
+
+    A total that is not known is None.
+    """
     if not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn()
+    # Lines printed meanwhile go above the bar by way of its console, which is stderr; not those for a program to read.
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -131,19 +131,20 @@ def contact_sheet(
     columns: int,
     titles: Sequence[str] | None = None,
     cell_hw: tuple[int, int] | None = None,
+    text_height: int | None = None,
 ) -> Image.Image:
     """Pictures -> one picture of them all, row by row in equal cells, each with its title above.
 
     A cell is `cell_hw`, or as large as the largest picture; a picture of another size is scaled to fit its cell and
-    centred, its shape kept. Raises UsageError without pictures, for fewer than one column or pixel, and where titles
-    and pictures differ in number.
+    centred, its shape kept. Titles are `text_height` pixels high, or as suits a cell. Raises UsageError without
+    pictures, for fewer than one column or pixel, and where titles and pictures differ in number.
     """
     if not images or columns < 1 or (cell_hw is not None and min(cell_hw) < 1):
         raise UsageError(f"a sheet needs pictures, columns and cells; got {len(images)}, {columns} and {cell_hw}")
     if titles is not None and len(titles) != len(images):
         raise UsageError(f"a sheet needs a title for each of its {len(images)} pictures; got {len(titles)}")
     height, width = cell_hw or (max(image.height for image in images), max(image.width for image in images))
-    text = _text_height((width, height))
+    text = text_height or _text_height((width, height))
     gap, heading = max(4, text // 2), 0 if titles is None else round(text * 1.8)
     columns, rows = min(columns, len(images)), ceil(len(images) / columns)
 

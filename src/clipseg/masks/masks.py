@@ -5,29 +5,36 @@ the original size; boxes are half-open, so x1 - x0 is a width.
 """
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
-from operator import index
-from typing import overload
+from functools import cached_property
+from typing import Any, overload
 
 import torch
 from PIL import Image
 
 from clipseg.errors import PictureError, PromptError, UsageError
 from clipseg.masks import draw
-from clipseg.masks.resample import resize, resized_blocks
-from clipseg.masks.thresholds import DEFAULT_THRESHOLD, Threshold, cutoffs
-
-LOGIT_LIMIT = 80.0
-"""Logits are kept within ± this: float32 then holds every probability above 0, and NaN and infinity have a place."""
+from clipseg.masks.boxes import boxes_xyxy, counts
+from clipseg.masks.combine import LOGIT_LIMIT as LOGIT_LIMIT
+from clipseg.masks.combine import Rivals, checked_logits, stretched, united, without
+from clipseg.masks.components import window_of
+from clipseg.masks.compose import ExistingMask, existing_maps
+from clipseg.masks.detections import to_supervision
+from clipseg.masks.instances import Instance, instances_of, numbered
+from clipseg.masks.labels import LabelError as LabelError
+from clipseg.masks.labels import position_of
+from clipseg.masks.mask import Mask as Mask  # also found here, beside the masks it is one of
+from clipseg.masks.options import DEFAULT_OPTIONS, MaskOptions
+from clipseg.masks.pipeline import Decided, Maps, Pipeline
+from clipseg.masks.polygons import Polygon, polygons
+from clipseg.masks.resample import resize
+from clipseg.masks.rle import Rle, compressed
+from clipseg.masks.rules import DEFAULT_ORDER, parse_keep
+from clipseg.masks.thresholds import Threshold, threshold_rules
 
 SCORE_FRACTION = 0.01
 """Part of the low-resolution pixels, the brightest ones, that `scores` averages."""
-
-
-class LabelError(PromptError, KeyError, IndexError):
-    """A label or position that some masks do not have, or a label that several of them share."""
-
-    __str__ = Exception.__str__  # KeyError's would put the message in quotes
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,129 +45,239 @@ class Masks:
     many labels there are. `masks["wood"]` and `masks[0]` are one `Mask`, `masks[["wood", "a jar"]]` and `masks[:2]`
     are `Masks` again; iterating gives each `Mask` in turn.
 
+    `options` say how masks are finished, and hold for every answer; `masks.with_options(smooth="1%", keep="largest")`
+    are the same masks finished so. Where a method takes a `threshold`, it comes before that of the options: whatever
+    `rules.parse_rule` reads, or one per label.
+
     `logits` may be of any float dtype and on any device. They are copied to float32 on the CPU and held within
     ±`LOGIT_LIMIT`, NaN becoming the lower limit ("not here"), so that everything computed from them is finite.
-    `picture` is what overlays are drawn on, of the original size, and may be left out.
+    `negatives` (N, h, w) are logits of what is not wanted: taken out of every mask, or competing with them all.
+    `picture` is what overlays are drawn on and edges are found in, of the original size, and may be left out.
+    `existing` is a mask for `compose`, as `onto` sets it. `rivals` are all that competes for pixels, where that is more
+    than logits and negatives: masks picked from others go on competing with those.
 
-    Memory: beside its answer a method holds 64 MiB of upsampled logits, or those of one label where that is more,
-    however many labels there are. An answer (P, H, W) is as large as it says: 1 byte per pixel and label for `binary`,
-    4 for `upsampled` and `probabilities`. For many labels of a large picture iterate, or ask for less of them.
+    Memory: beside its answer a method holds one mask, or the upsampled logits of one label, however many labels there
+    are, and a few maps of that size for each step that the options turn on. An answer
+    (P, H, W) is as large as it says: 1 byte per pixel and label for `binary`, 4 for `upsampled`, `probabilities`,
+    `soft` and `matte`. For many labels of a large picture take `each_binary`, `each_soft` or `each_matte`.
 
     Raises PromptError where labels and logits do not fit, UsageError for misshapen logits or a misshapen size, and
-    PictureError for a picture of another size.
+    PictureError for a picture of another size. Answers raise UsageError for a threshold that is not known or does not
+    fit the labels, for yes or no of a soft result (`threshold=None`), and where an option lacks what it works on.
     """
 
     logits: torch.Tensor
     labels: tuple[str, ...]
     size_hw: tuple[int, int]
     picture: Image.Image | None = None
+    options: MaskOptions = DEFAULT_OPTIONS
+    negatives: torch.Tensor | None = None
+    existing: torch.Tensor | None = None
+    rivals: Rivals | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.logits, torch.Tensor) or not self.logits.is_floating_point():
-            kind = getattr(self.logits, "dtype", type(self.logits).__name__)
-            raise UsageError(f"logits must be a float tensor (P, h, w); got {kind}")
-        if self.logits.ndim != 3 or 0 in self.logits.shape[1:]:
-            raise UsageError(f"logits must be (P, h, w) with at least one pixel; got {tuple(self.logits.shape)}")
+        logits = checked_logits(self.logits, "logits", "P")
         if isinstance(self.labels, str) or not all(isinstance(label, str) for label in self.labels):
             raise PromptError(f"labels must be a sequence of strings, one per mask; got {self.labels!r}")
-        if not len(self.labels) == len(self.logits) > 0:
-            got = f"{len(self.labels)} labels for {len(self.logits)} maps of logits"
+        if not len(self.labels) == len(logits) > 0:
+            got = f"{len(self.labels)} labels for {len(logits)} maps of logits"
             raise PromptError(f"masks need one label each, and at least one mask; got {got}")
-        logits = self.logits.detach().to("cpu", torch.float32)
-        logits = logits.nan_to_num(nan=-LOGIT_LIMIT).clamp(-LOGIT_LIMIT, LOGIT_LIMIT)  # (P, h, w), a copy
         object.__setattr__(self, "logits", logits)
         object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "size_hw", _checked_size(self.size_hw))
+        if self.negatives is not None:
+            negatives = checked_logits(self.negatives, "negatives", "N")
+            if not len(negatives) or negatives.shape[1:] != logits.shape[1:]:
+                fit = f"at least one map of {tuple(logits.shape[1:])}, as the logits"
+                raise UsageError(f"negatives must be {fit}; got {tuple(negatives.shape)}")
+            object.__setattr__(self, "negatives", negatives)
+        if self.existing is not None:
+            object.__setattr__(self, "existing", existing_maps(self.existing, len(logits), self.size_hw))
         if self.picture is not None:
             self._fitting(self.picture)
 
+    def with_options(self, options: MaskOptions | None = None, /, **changes: Any) -> "Masks":
+        """-> the same masks finished in another way: by these options, or by their own, with some changed.
+
+        Raises UsageError for a name or value that is not known.
+        """
+        return self._changed(options=(self.options if options is None else options).replace(**changes))
+
+    def onto(self, existing: ExistingMask, compose: str | None = None, alpha: float | None = None) -> "Masks":
+        """-> the same masks, composed with one that was there before: (H, W) for all labels or (P, H, W).
+
+        It is bool, numbers from 0 to 1, 8-bit levels or a picture of grey. How they are composed says the option
+        `compose`, which may be given here, and `alpha` with it. Raises UsageError for a mask of another size.
+        """
+        given = {"compose": compose, "alpha": alpha}
+        changes = {name: value for name, value in given.items() if value is not None}
+        maps = existing_maps(existing, len(self), self.size_hw)
+        return self._changed(options=self.options.replace(**changes), existing=maps)
+
+    def combined(self, label: str | None = None) -> "Masks":
+        """-> one mask of all labels, by the option `combine`, before anything is upsampled.
+
+        The shares of a softmax are summed instead. Negatives are taken out of the one mask, or compete with it alone.
+        Its label is all labels unless one is given. Raises UsageError under softmax where nothing else competes.
+        """
+        options, negatives = self.options, self.negatives
+        if options.competition == "softmax":
+            if len(self._rivals.logits) == len(self):
+                raise UsageError("all shares of a softmax sum to 1 everywhere; add a negative prompt to compete with")
+            one, negatives = united(self._competing(), "sum"), None
+            options = options.replace(competition="none")
+        else:
+            one = united(self.logits, options.combine)
+        name = " | ".join(self.labels) if label is None else label
+        return Masks(one, (name,), self.size_hw, self.picture, options, negatives, self.existing)
+
     def upsampled(self, size_hw: tuple[int, int] | None = None) -> torch.Tensor:
-        """-> logits (P, H, W) float32 at the original size or another, resized bilinearly."""
-        return resize(self.logits, self.size_hw if size_hw is None else _checked_size(size_hw))
+        """-> logits (P, H, W) float32 at the original size or another: combined and upsampled, nothing more."""
+        size_hw = self.size_hw if size_hw is None else _checked_size(size_hw)
+        return resize(self._normalized(self._competing()), size_hw, self.options.upsample)
 
     def probabilities(self, size_hw: tuple[int, int] | None = None) -> torch.Tensor:
         """-> (P, H, W) float32 in 0 to 1 at the original size or another: the sigmoid of `upsampled`."""
         return self.upsampled(size_hw).sigmoid_()
 
-    def binary(self, threshold: Threshold = DEFAULT_THRESHOLD) -> torch.Tensor:
-        """-> (P, H, W) bool: where the probability exceeds the threshold, which may be one number or one per label.
+    def soft(self) -> torch.Tensor:
+        """-> (P, H, W) float32 in 0 to 1: probabilities through all steps, but for those that decide yes or no.
 
-        At 0 that is everywhere and at 1 nowhere. Raises UsageError for a threshold outside 0 to 1.
+        That is the result for `threshold=None`: no threshold, morphology or components.
         """
-        binary = torch.empty((len(self), *self.size_hw), dtype=torch.bool)
-        for part, _, inside in self._blocks(threshold):
-            binary[part] = inside
-        return binary
+        return self._filled(self.each_soft(), torch.float32)
 
-    def label_map(self, threshold: Threshold = DEFAULT_THRESHOLD) -> torch.Tensor:
+    def matte(self, threshold: Threshold | None = None) -> torch.Tensor:
+        """-> (P, H, W) float32 in 0 to 1: the binary masks, their edges softened by the option `feather`."""
+        return self._filled(self.each_matte(threshold), torch.float32)
+
+    def binary(self, threshold: Threshold | None = None) -> torch.Tensor:
+        """-> (P, H, W) bool: where the probability exceeds the threshold, and what the other steps make of that.
+
+        At 0 that is everywhere and at 1 nowhere.
+        """
+        return self._filled(self.each_binary(threshold), torch.bool)
+
+    def each_soft(self) -> Iterator[torch.Tensor]:
+        """-> what `soft` has for each label (H, W), one by one."""
+        return self._pipeline.soft(self._maps())
+
+    def each_matte(self, threshold: Threshold | None = None) -> Iterator[torch.Tensor]:
+        """-> what `matte` has for each label (H, W), one by one."""
+        return self._pipeline.matte(self._decided(threshold))
+
+    def each_binary(self, threshold: Threshold | None = None) -> Iterator[torch.Tensor]:
+        """-> what `binary` has for each label (H, W), one by one."""
+        return (inside for _, inside in self._each(threshold))
+
+    def label_map(self, threshold: Threshold | None = None) -> torch.Tensor:
         """-> (H, W) int32: k where the k-th label, counted from 1, is the most probable of those that pass; else 0.
 
         So with one threshold per label each label must exceed its own first. Of two alike the earlier one wins.
         """
         numbers = torch.zeros(self.size_hw, dtype=torch.int32)
         highest = torch.full(self.size_hw, -torch.inf)
-        for part, block, insides in self._blocks(threshold):
-            for number, logits, inside in zip(range(part.start + 1, part.stop + 1), block, insides, strict=True):
-                wins = inside & (logits > highest)
-                numbers[wins] = number
-                highest = torch.where(wins, logits, highest)
+        for number, (surface, inside) in enumerate(self._each(threshold), 1):
+            window = window_of(inside.numpy())
+            logits, top = surface.values(window), highest[window]
+            wins = inside[window] & ((numbers[window] == 0) | (logits > top))
+            numbers[window][wins] = number
+            top.copy_(torch.where(wins, logits, top))
         return numbers
 
-    def boxes(self, threshold: Threshold = DEFAULT_THRESHOLD) -> torch.Tensor:
+    def boxes(self, threshold: Threshold | None = None) -> torch.Tensor:
         """-> (P, 4) int64: the smallest box x0, y0, x1, y1 around each binary mask; zeros for an empty one."""
-        return torch.cat([_boxes_xyxy(inside) for _, _, inside in self._blocks(threshold)])
+        return torch.cat([boxes_xyxy(inside[None]) for inside in self.each_binary(threshold)])
 
-    def areas(self, threshold: Threshold = DEFAULT_THRESHOLD) -> torch.Tensor:
+    def areas(self, threshold: Threshold | None = None) -> torch.Tensor:
         """-> (P,) int64: pixels in each binary mask."""
-        return torch.cat([inside.sum((1, 2)) for _, _, inside in self._blocks(threshold)])
+        return torch.cat([counts(inside[None]) for inside in self.each_binary(threshold)])
 
-    def empty(self, threshold: Threshold = DEFAULT_THRESHOLD) -> torch.Tensor:
+    def empty(self, threshold: Threshold | None = None) -> torch.Tensor:
         """-> (P,) bool: whether a binary mask has no pixel."""
         return self.areas(threshold) == 0
 
-    def mean_inside(self, threshold: Threshold = DEFAULT_THRESHOLD) -> torch.Tensor:
+    def mean_inside(self, threshold: Threshold | None = None) -> torch.Tensor:
         """-> (P,) float32 in 0 to 1: the mean probability inside each binary mask, 0 for an empty one."""
         means = []
-        for _, logits, inside in self._blocks(threshold):
-            total = (logits.sigmoid() * inside).sum((1, 2), dtype=torch.float64)
-            means.append(total / inside.sum((1, 2)).clamp(min=1))
-        return torch.cat(means).float()
+        for surface, inside in self._each(threshold):
+            window = window_of(inside.numpy())
+            total = (surface.values(window).sigmoid() * inside[window]).sum(dtype=torch.float64)
+            means.append(total / counts(inside[None])[0].clamp(min=1))
+        return torch.stack(means).float()
 
     def scores(self) -> torch.Tensor:
         """-> (P,) float32 in 0 to 1: how sure the model is that a label is in the picture at all.
 
         The mean probability of the brightest hundredth (`SCORE_FRACTION`) of the low-resolution pixels, of one at
-        least. It depends on no threshold and says that something is there, not how well its mask fits.
+        least. It says that something is there, not how well its mask fits, and of all options knows `competition` and
+        negatives alone.
         """
-        flat = self.logits.flatten(1)  # (P, h*w)
+        flat = self._competing().flatten(1)  # (P, h*w)
         brightest = flat.topk(max(1, round(SCORE_FRACTION * flat.shape[1])), dim=1).values
         return brightest.sigmoid().mean(dim=1)
 
     def overlay(
         self,
         picture: Image.Image | None = None,
-        threshold: Threshold = DEFAULT_THRESHOLD,
+        threshold: Threshold | None = None,
         *,
         alpha: float = 0.5,
         legend: bool = True,
-        soft: bool = False,
+        soft: bool | None = None,
     ) -> Image.Image:
         """-> the picture in RGB with every mask filled in its own colour and outlined, above a legend with the scores.
 
-        `soft` shows probabilities instead, each colour as strong as `alpha` times its probability, and needs no
-        threshold. The picture keeps its size, at the top; the legend adds a strip of the same width below. The n-th
-        label has the n-th colour of `draw.PALETTE`. Raises UsageError where there is no picture, here or in these
-        masks, or `alpha` is not in 0 to 1, and PictureError for a picture of another size.
+        `soft` shows probabilities instead, each colour as strong as `alpha` times its probability; so it is, unless
+        said otherwise, where neither `threshold` nor the options have one. The picture keeps its size, at the top; the
+        legend adds a strip of the same width below. The n-th label has the n-th colour of `draw.PALETTE`. Raises
+        UsageError where there is no picture, here or in these masks, or `alpha` is not in 0 to 1, and PictureError for
+        a picture of another size.
         """
         picture = self._fitting(self.picture if picture is None else picture)
-        if soft:
-            blocks = (block.sigmoid() for _, block in resized_blocks(self.logits, self.size_hw))
-            painted = draw.paint_heat(picture, (heat.numpy() for block in blocks for heat in block), alpha)
+        if soft or (soft is None and threshold is None and self.options.threshold is None):
+            painted = draw.paint_heat(picture, (heat.numpy() for heat in self.each_soft()), alpha)
         else:
-            insides = (inside for _, _, inside in self._blocks(threshold))
-            painted = draw.paint_masks(picture, (mask.numpy() for inside in insides for mask in inside), alpha)
+            painted = draw.paint_masks(picture, (mask.numpy() for mask in self.each_binary(threshold)), alpha)
         entries = map(draw.LegendEntry, self.labels, self.scores().tolist())
         return draw.with_legend(painted, list(entries)) if legend else painted
+
+    def instances(self, threshold: Threshold | None = None, *, order: str | None = None) -> list[Instance]:
+        """-> the connected parts of every binary mask, label by label, each numbered from 1 within its own.
+
+        `order` is a key of `rules.SORT_KEYS`; without one it is that of the option `keep`, or left-to-right. Raises
+        UsageError for another.
+        """
+        order = order or parse_keep(self.options.keep).order or DEFAULT_ORDER
+        return [
+            part
+            for label, (surface, inside) in zip(self.labels, self._each(threshold), strict=True)
+            for part in instances_of(label, inside.numpy(), surface, order)
+        ]
+
+    def preview(
+        self,
+        picture: Image.Image | None = None,
+        threshold: Threshold | None = None,
+        *,
+        order: str | None = None,
+        alpha: float = 0.5,
+    ) -> Image.Image:
+        """-> the picture in RGB with every part of every mask in its own colour, and its number in `instances`."""
+        picture = self._fitting(self.picture if picture is None else picture)
+        return numbered(picture, self.instances(threshold, order=order), alpha)
+
+    def rle(self, threshold: Threshold | None = None) -> list[Rle]:
+        """-> COCO's compressed run lengths of each binary mask, ready for JSON."""
+        return [compressed(inside.numpy()) for inside in self.each_binary(threshold)]
+
+    def polygons(self, threshold: Threshold | None = None, *, tolerance: float | None = None) -> list[list[Polygon]]:
+        """-> of each binary mask a polygon for every connected part, as `polygons.polygons`."""
+        return [polygons(inside.numpy(), tolerance) for inside in self.each_binary(threshold)]
+
+    def to_supervision(self, threshold: Threshold | None = None, *, instances: bool = False) -> Any:
+        """-> `supervision.Detections`: the masks that are not empty, or their connected parts; see `detections`."""
+        return to_supervision(self, threshold, instances=instances)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -184,36 +301,79 @@ class Masks:
         if isinstance(key, slice):
             return self._only(range(len(self))[key])
         if isinstance(key, list | tuple):
-            return self._only([self._position(one) for one in key])
-        return Mask(self._only([self._position(key)]))
+            return self._only([position_of(one, self.labels) for one in key])
+        return Mask(self._only([position_of(key, self.labels)]))
 
     def __repr__(self) -> str:
         _, h, w = self.logits.shape
         names = ", ".join(repr(label) for label in self.labels[:3]) + (", …" if len(self) > 3 else "")
         return f"Masks({len(self)} x {h}x{w} logits for a picture of {self.size_hw[0]}x{self.size_hw[1]}: {names})"
 
-    def _blocks(self, threshold: Threshold) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
-        """-> which labels, their upsampled logits (K, H, W) and where those pass (K, H, W) bool; in order."""
-        cuts = cutoffs(threshold, len(self))[:, None, None]
-        for part, logits in resized_blocks(self.logits, self.size_hw):
-            yield part, logits, logits > cuts[part]
+    def _changed(self, **fields: object) -> "Masks":
+        """-> the same but for these fields, already checked; a thousand maps of logits are shared, not copied."""
+        changed = copy(self)
+        for name, value in fields.items():
+            object.__setattr__(changed, name, value)
+        return changed
+
+    @cached_property
+    def _rivals(self) -> Rivals:
+        if self.rivals is not None:
+            return self.rivals
+        return Rivals(self.logits if self.negatives is None else torch.cat((self.logits, self.negatives)))
+
+    @property
+    def _pipeline(self) -> Pipeline:
+        return Pipeline(self.options, self.size_hw, self.picture, self.existing)
+
+    def _competing(self) -> torch.Tensor:
+        """-> logits (P, h, w) after negatives and a softmax; argmax is decided at full size."""
+        if self.options.competition == "softmax":
+            return self._rivals.softmax(self.logits)
+        if self.options.competition == "none" and self.negatives is not None:
+            return without(self.logits, self.negatives)
+        return self.logits
+
+    def _normalized(self, logits: torch.Tensor) -> torch.Tensor:
+        return stretched(logits) if self.options.normalize == "minmax" else logits
+
+    def _maps(self) -> Maps:
+        rivals = self._rivals.logits
+        if self.options.competition == "argmax":
+            rivals = self._normalized(rivals)
+        return self._pipeline.maps(self._normalized(self._competing()), rivals)
+
+    def _decided(self, threshold: Threshold | None) -> Decided:
+        chosen = self.options.threshold if threshold is None else threshold
+        if chosen is None:
+            raise UsageError("these masks are soft (threshold=None): take soft(), or give a threshold here")
+        return self._pipeline.decided(self._maps(), threshold_rules(chosen, len(self)))
+
+    def _each(self, threshold: Threshold | None) -> Decided:
+        """-> each label's map of logits and its mask (H, W) bool; in order."""
+        return self._pipeline.binary(self._decided(threshold))
+
+    def _filled(self, maps: Iterator[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+        answer = torch.empty((len(self), *self.size_hw), dtype=dtype)
+        for place, one in zip(answer, maps, strict=True):
+            place.copy_(one)
+        return answer
 
     def _only(self, positions: Sequence[int]) -> "Masks":
-        labels = tuple(self.labels[n] for n in positions)
-        return Masks(self.logits[list(positions)], labels, self.size_hw, self.picture)
-
-    def _position(self, key: str | int) -> int:
-        if not isinstance(key, str):
-            position = index(key)
-            if not -len(self) <= position < len(self):
-                raise LabelError(f"there is no mask {position}: there are {len(self)}, counted from 0")
-            return position % len(self)
-        found = [n for n, label in enumerate(self.labels) if label == key]
-        if not found:
-            raise LabelError(f"there is no mask {key!r}; there are: {', '.join(map(repr, self.labels))}")
-        if len(found) > 1:
-            raise LabelError(f"{key!r} is the label of masks {', '.join(map(str, found))}; take one by its position")
-        return found[0]
+        """-> some of these masks; what competes for pixels here goes on doing so."""
+        options, existing = self.options, self.existing
+        if isinstance(options.threshold, tuple) and len(options.threshold) == len(self):
+            options = options.replace(threshold=tuple(options.threshold[n] for n in positions))
+        return Masks(
+            self.logits[list(positions)],
+            tuple(self.labels[n] for n in positions),
+            self.size_hw,
+            self.picture,
+            options,
+            self.negatives,
+            existing if existing is None or len(existing) == 1 else existing[list(positions)],
+            None if options.competition == "none" else self._rivals,
+        )
 
     def _fitting(self, picture: Image.Image | None) -> Image.Image:
         if picture is None:
@@ -226,81 +386,6 @@ class Masks:
         return picture
 
 
-class Mask:
-    """One of some `Masks`, answering the same questions without the axis P."""
-
-    def __init__(self, one: Masks) -> None:
-        self._one = one  # a Masks of one label
-
-    @property
-    def label(self) -> str:
-        """What the mask is of."""
-        return self._one.labels[0]
-
-    @property
-    def logits(self) -> torch.Tensor:
-        """Low-resolution logits (h, w) float32."""
-        return self._one.logits[0]
-
-    @property
-    def size_hw(self) -> tuple[int, int]:
-        """The original size of the picture."""
-        return self._one.size_hw
-
-    @property
-    def picture(self) -> Image.Image | None:
-        """The picture that was segmented, where it was kept."""
-        return self._one.picture
-
-    def upsampled(self, size_hw: tuple[int, int] | None = None) -> torch.Tensor:
-        """-> logits (H, W) float32, as `Masks.upsampled`."""
-        return self._one.upsampled(size_hw)[0]
-
-    def probabilities(self, size_hw: tuple[int, int] | None = None) -> torch.Tensor:
-        """-> (H, W) float32 in 0 to 1, as `Masks.probabilities`."""
-        return self._one.probabilities(size_hw)[0]
-
-    def binary(self, threshold: float = DEFAULT_THRESHOLD) -> torch.Tensor:
-        """-> (H, W) bool, as `Masks.binary`."""
-        return self._one.binary(threshold)[0]
-
-    def box(self, threshold: float = DEFAULT_THRESHOLD) -> torch.Tensor:
-        """-> (4,) int64, as `Masks.boxes`."""
-        return self._one.boxes(threshold)[0]
-
-    def area(self, threshold: float = DEFAULT_THRESHOLD) -> int:
-        """-> pixels in the binary mask."""
-        return int(self._one.areas(threshold))
-
-    def empty(self, threshold: float = DEFAULT_THRESHOLD) -> bool:
-        """-> whether the binary mask has no pixel."""
-        return bool(self._one.empty(threshold))
-
-    def mean_inside(self, threshold: float = DEFAULT_THRESHOLD) -> float:
-        """-> the mean probability inside the binary mask, 0 for an empty one."""
-        return float(self._one.mean_inside(threshold))
-
-    def score(self) -> float:
-        """-> how sure the model is that the label is in the picture at all, 0 to 1, as `Masks.scores`."""
-        return float(self._one.scores())
-
-    def overlay(
-        self,
-        picture: Image.Image | None = None,
-        threshold: float = DEFAULT_THRESHOLD,
-        *,
-        alpha: float = 0.5,
-        legend: bool = True,
-        soft: bool = False,
-    ) -> Image.Image:
-        """-> the picture with this mask alone, as `Masks.overlay`."""
-        return self._one.overlay(picture, threshold, alpha=alpha, legend=legend, soft=soft)
-
-    def __repr__(self) -> str:
-        h, w = self.logits.shape
-        return f"Mask({self.label!r}, {h}x{w} logits for a picture of {self.size_hw[0]}x{self.size_hw[1]})"
-
-
 def _checked_size(size_hw: tuple[int, int]) -> tuple[int, int]:
     """Any two whole numbers above 0 -> the same as a plain tuple. Raises UsageError for anything else."""
     try:
@@ -310,17 +395,3 @@ def _checked_size(size_hw: tuple[int, int]) -> tuple[int, int]:
     if height < 1 or width < 1:
         raise UsageError(f"a size is (height, width) in whole pixels, each at least 1; got {size_hw!r}")
     return height, width
-
-
-def _boxes_xyxy(inside: torch.Tensor) -> torch.Tensor:
-    """(K, H, W) bool -> (K, 4) int64."""
-    x0, x1 = _extent(inside.any(dim=1))
-    y0, y1 = _extent(inside.any(dim=2))
-    return torch.stack((x0, y0, x1, y1), dim=1)
-
-
-def _extent(hit: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(K, L) bool -> first hit and one past the last (K,) int64; both 0 where there is none."""
-    first = hit.int().argmax(dim=1)
-    past = hit.shape[1] - hit.flip(1).int().argmax(dim=1)
-    return first, past * hit.any(dim=1)

@@ -1,8 +1,12 @@
-"""Masks and pictures into files, whole or not at all."""
+"""Masks and pictures into files, whole or not at all. H W a picture's size."""
 
 import os
+import struct
 import uuid
+import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -22,7 +26,24 @@ def save_binary(path: str | os.PathLike[str], mask: torch.Tensor | NDArray[np.bo
         raise UsageError(
             f"a binary mask is (H, W) bool; got {pixels.shape} {pixels.dtype}; take one of `masks.binary()`"
         )
-    _write(Path(path), Image.fromarray(pixels.astype(np.uint8) * 255), "PNG")
+    _write(Path(path), lambda file: file.write(binary_png(pixels)))
+
+
+def binary_png(mask: NDArray[np.bool_]) -> bytes:
+    """(H, W) bool -> a PNG of mode L, 0 and 255, as bytes.
+
+    Masks are long runs. Told so, zlib is three times as fast as where every filter is tried on every row, and its files
+    are no larger: each row is stored as its difference from the one above (filter 2), and only runs are looked for.
+    """
+    levels = mask.view(np.uint8) * np.uint8(255)
+    rows = np.empty((levels.shape[0], levels.shape[1] + 1), np.uint8)  # each led by the number of its filter
+    rows[:, 0] = 2
+    rows[0, 1:] = levels[0]
+    np.subtract(levels[1:], levels[:-1], out=rows[1:, 1:])
+    run_lengths = zlib.compressobj(level=6, strategy=zlib.Z_RLE)
+    header = struct.pack(">IIBBBBB", levels.shape[1], levels.shape[0], 8, 0, 0, 0, 0)  # 8 bits of grey, not interlaced
+    pixels = run_lengths.compress(rows.data) + run_lengths.flush()
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", pixels) + _chunk(b"IEND", b"")
 
 
 def save_picture(path: str | os.PathLike[str], image: Image.Image) -> None:
@@ -35,17 +56,21 @@ def save_picture(path: str | os.PathLike[str], image: Image.Image) -> None:
     file_format = Image.registered_extensions().get(path.suffix.lower())
     if file_format not in Image.SAVE:
         raise OutputError(f"{path} cannot be written: no picture format ends in {path.suffix!r}; try .png")
-    _write(path, image, file_format)
+    _write(path, lambda file: image.save(file, file_format))
 
 
-def _write(path: Path, image: Image.Image, file_format: str) -> None:
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def _write(path: Path, save: Callable[[BinaryIO], object]) -> None:
     try:
         # Beside the goal, so that os.replace stays on one disk; not by tempfile, whose files only their owner may read.
         unfinished = path.with_name(f".{uuid.uuid4().hex}.part")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with unfinished.open("xb") as file:
-                image.save(file, file_format)
+                save(file)
             os.replace(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)

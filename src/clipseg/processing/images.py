@@ -140,7 +140,8 @@ def _decode(source: Any, max_pixels: int | None) -> Image.Image:
         if name.lower().startswith(("http://", "https://")):
             raise PictureError(f"{name} is a URL; download it first, then give the file or its bytes")
         with _open_file(name) as stream:
-            return _read(stream, name, max_pixels)
+            whole = stream if stream.seekable() else io.BytesIO(stream.read())  # a pipe, such as <(…) of a shell
+            return _read(whole, name, max_pixels)
     if hasattr(source, "read"):
         with _one_line("an open file"):
             if hasattr(source, "seekable") and source.seekable():

@@ -10,7 +10,8 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,10 +22,14 @@ from clipseg.errors import PromptError
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
 from clipseg.processing.image_processors import ImageProcessor
 from clipseg.processing.images import to_mask, to_rgb
+from clipseg.processing.pixels import per_channel
 from clipseg.processing.processors import CLIPSegProcessor
 from clipseg.processing.tokenization import CLIPTokenizer
-from clipseg.prompting.prompts import BoxSource, EmbeddingPrompt, ImagePrompt, MixedPrompt, Prompt, TextPrompt
-from clipseg.prompting.visual import engineer, style_named
+from clipseg.prompting.attention import masked_image_features
+from clipseg.prompting.expressions import Expression, Term
+from clipseg.prompting.prompts import BoxSource, EmbeddingPrompt, ImagePrompt, MixedPrompt, TextPrompt
+from clipseg.prompting.styles import style_named
+from clipseg.prompting.visual import engineered
 
 REMEMBERED_TEXTS = 10_000  # phrases; 2 kB each at E = 512
 TEXT_BATCH = 256
@@ -48,25 +53,39 @@ class Conditioner:
         return Conditioner, (self.model, self.processor)
 
     @torch.inference_mode()
-    def embed(self, prompts: Sequence[Prompt]) -> torch.Tensor:
+    def embed(self, prompts: Sequence[Term]) -> torch.Tensor:
         """P prompts -> conditions (P, E), not normalised, on the model's device and of its type.
 
-        Raises PromptError for an embedding of another width, a mask of another size than its picture, or a phrase
-        where there is no tokenizer, and PictureError for a picture that cannot be read. A phrase too long for the
-        model is cut off, with a warning that names it.
+        Raises PromptError for an expression, an embedding of another width, a mask of another size than its picture, or
+        a phrase where there is no tokenizer, and PictureError for a picture that cannot be read. A phrase too long for
+        the model is cut off, with a warning that names it; so is there one for an embedding of another model.
         """
+        for prompt in prompts:
+            if isinstance(prompt, Expression):
+                raise PromptError(
+                    f"{prompt.label!r} is an expression, which has no embedding of its own; embed the prompts in it, "
+                    "or put it in quotes if it is a phrase"
+                )
         leaves = list(dict.fromkeys(leaf for prompt in prompts for leaf in _leaves(prompt)))
-        vectors: dict[Prompt, torch.Tensor] = {}
+        vectors: dict[Term, torch.Tensor] = {}
         texts = [leaf for leaf in leaves if isinstance(leaf, TextPrompt)]
         images = [leaf for leaf in leaves if isinstance(leaf, ImagePrompt)]
-        vectors.update(zip(texts, self._embed_texts([text.text for text in texts]), strict=True))
+        in_templates = iter(self._embed_texts([phrase for text in texts for phrase in text.texts]))
+        for text in texts:
+            vectors[text] = torch.stack(list(islice(in_templates, len(text.texts)))).mean(0)
         vectors.update(zip(images, self._embed_images(images), strict=True))
         for leaf in leaves:
             if isinstance(leaf, EmbeddingPrompt):
                 vectors[leaf] = self._checked(leaf)
         return torch.stack([self._combined(prompt, vectors) for prompt in prompts])
 
-    def _combined(self, prompt: Prompt, vectors: dict[Prompt, torch.Tensor]) -> torch.Tensor:
+    @property
+    def model_name(self) -> str:
+        """What the model goes by in the origin of embeddings: its name, of a folder the last part, or its class."""
+        name = self.model.name_or_path
+        return (Path(name).name if Path(name).is_dir() else name) or type(self.model).__name__
+
+    def _combined(self, prompt: Term, vectors: dict[Term, torch.Tensor]) -> torch.Tensor:
         if not isinstance(prompt, MixedPrompt):
             return vectors[prompt]
         return torch.stack([weight * self._combined(part, vectors) for weight, part in prompt.parts]).sum(0)
@@ -77,6 +96,12 @@ class Conditioner:
             raise PromptError(
                 f"embedding prompt {prompt.label!r} has width {len(prompt.embedding)} but the model's conditions have "
                 f"{width}; embed it with the same model"
+            )
+        if prompt.origin is not None and prompt.origin.model not in ("", self.model_name):
+            warnings.warn(
+                f"embedding prompt {prompt.label!r} was made with {prompt.origin.model} and is used with "
+                f"{self.model_name}; it means the same only where both have the same CLIP",
+                stacklevel=4,
             )
         return prompt.embedding.to(self.model.device, self.model.dtype)
 
@@ -142,23 +167,40 @@ class Conditioner:
     # -- pictures ------------------------------------------------------------------------------------------------
 
     def _embed_images(self, prompts: Sequence[ImagePrompt]) -> Iterator[torch.Tensor]:
-        for _, alike in groupby(map(self.prompt_pixels, prompts), key=lambda pixels: pixels.shape):
+        prepared = map(self._prepared, prompts)
+        for (_, attention), alike in groupby(prepared, key=lambda each: (each.pixels.shape, each.attention)):
             while batch := list(islice(alike, IMAGE_BATCH)):
-                pixels = torch.stack(batch).to(self.model.device)
-                yield from self.model.get_conditional_embeddings(len(batch), conditional_pixel_values=pixels)
+                pixels = torch.stack([each.pixels for each in batch]).to(self.model.device)
+                if attention == "free":
+                    yield from self.model.get_conditional_embeddings(len(batch), conditional_pixel_values=pixels)
+                else:
+                    masks = torch.stack([each.mask for each in batch]).to(self.model.device)
+                    yield from masked_image_features(self.model.clip, pixels, masks, attention)
 
     def prompt_pixels(self, prompt: ImagePrompt) -> torch.Tensor:
         """An example -> the pixels (3, h, w) that the vision tower gets: what the model sees of it."""
-        picture = to_rgb(prompt.picture)
-        pixels = self.processor.image_processor.pixel_values(picture)[0]
+        return self._prepared(prompt).pixels
+
+    def _prepared(self, prompt: ImagePrompt) -> _Example:
+        picture, processor = to_rgb(prompt.picture), self.processor.image_processor
+        pixels = processor.pixel_values(picture)[0]
         if prompt.mask is None and prompt.box is None:
-            return pixels
+            return _Example(pixels, torch.ones(pixels.shape[1:], dtype=torch.bool), "free")
         size_hw = (picture.height, picture.width)
         mask = _box_mask(prompt.box, size_hw) if prompt.box is not None else to_mask(prompt.mask, size_hw)  # type: ignore[arg-type]
         if not mask.any():
             raise PromptError(f"the mask of image prompt {prompt.label!r} is empty; mark the thing that is meant")
         style, target = style_named(prompt.style), (pixels.shape[1], pixels.shape[2])
-        return engineer(pixels, torch.from_numpy(_resized_mask(mask, target)), style, target)
+        small = torch.from_numpy(_resized_mask(mask, target))
+        return _Example(*engineered(pixels, small, style, target, *_statistics(processor)), style.attention)
+
+
+class _Example(NamedTuple):
+    """A picture prompt as the vision tower takes it: pixels (3, h, w), mask (h, w), and who looks at what."""
+
+    pixels: torch.Tensor
+    mask: torch.Tensor
+    attention: str
 
 
 class ImageProcessorOnly:
@@ -170,7 +212,14 @@ class ImageProcessorOnly:
         self.image_processor = image_processor
 
 
-def _leaves(prompt: Prompt) -> Iterator[Prompt]:
+def _statistics(processor: ImageProcessor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """-> mean and standard deviation of each channel, as pixels are normalised with; none at all is 0 and 1."""
+    if not processor.do_normalize:
+        return (0.0,) * 3, (1.0,) * 3
+    return per_channel(processor.image_mean, 3), per_channel(processor.image_std, 3)
+
+
+def _leaves(prompt: Term) -> Iterator[Term]:
     """A prompt -> the prompts that are not sums, in order."""
     if isinstance(prompt, MixedPrompt):
         for _, part in prompt.parts:

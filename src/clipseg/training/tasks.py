@@ -22,7 +22,8 @@ from clipseg.modeling.segmentation import CLIPSegForImageSegmentation, EncodedIm
 from clipseg.modeling.vision import Grid
 from clipseg.processing.statistics import IMAGENET_MEAN, IMAGENET_STD
 from clipseg.processing.tokenization import CLIPTokenizer
-from clipseg.prompting.visual import DEFAULT_STYLE, STYLES, engineer
+from clipseg.prompting.styles import DEFAULT_STYLE, STYLES
+from clipseg.prompting.visual import engineer
 from clipseg.training.config import Stage
 from clipseg.training.losses import dice_loss, mask_bce, soft_contrastive_loss
 

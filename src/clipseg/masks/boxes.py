@@ -1,0 +1,18 @@
+"""How much masks hold, and where: K masks, H W a picture's size."""
+
+import numpy as np
+import torch
+
+from clipseg.masks.components import window_of
+
+
+def counts(inside: torch.Tensor) -> torch.Tensor:
+    """(K, H, W) bool -> (K,) int64: pixels in each, counted byte by byte, not as a sum of wider numbers."""
+    return torch.tensor([np.count_nonzero(mask) for mask in inside.numpy()], dtype=torch.int64)
+
+
+def boxes_xyxy(inside: torch.Tensor) -> torch.Tensor:
+    """(K, H, W) bool -> (K, 4) int64: the smallest half-open boxes x0, y0, x1, y1; zeros around nothing."""
+    windows = [window_of(mask) for mask in inside.numpy()]
+    corners = [(columns.start, rows.start, columns.stop, rows.stop) for rows, columns in windows]
+    return torch.tensor(corners, dtype=torch.int64).reshape(-1, 4)
