@@ -17,7 +17,7 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
 
 def test_against_the_reference(tmp_path: Path) -> None:
     report = tmp_path / "figures.json"
-    names = ["from_pretrained_clipseg", "tokenise", "documented_example"]
+    names = ["from_pretrained_clipseg", "documented_example"]
     chosen = [option for name in names for option in ("--only", name)]
     result = run("--tiny", "--repeats", "2", "--threads", "1", *chosen, "--json", str(report), "--markdown")
     assert result.returncode == 0, result.stderr
