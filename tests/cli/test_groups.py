@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-GROUPS = ("prompt", "analyse")
+GROUPS = ("prompt", "analyse", "data")
 
 
 @pytest.mark.parametrize("name", GROUPS)

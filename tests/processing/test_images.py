@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageFile
 
 from clipseg.errors import PictureError, PictureNotFoundError, PromptError
-from clipseg.processing.images import DEFAULT_MAX_PIXELS, to_mask, to_rgb
+from clipseg.processing.images import DEFAULT_MAX_PIXELS, to_mask, to_rgb, upright_size
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -438,3 +438,16 @@ def test_masks_that_cannot_be_read(tmp_path):
         to_mask(tmp_path / "none.png", (2, 2))
     with pytest.raises(PictureError, match="is no picture"):
         to_mask(None, (2, 2))
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+def test_the_size_of_an_upright_picture_is_in_its_header(value, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = value
+    Image.effect_noise((40, 30), 60).save(tmp_path / "a.jpg", exif=exif)
+    picture = to_rgb(tmp_path / "a.jpg")
+    assert upright_size(tmp_path / "a.jpg") == (picture.height, picture.width)
+    (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:-30])
+    assert upright_size(str(tmp_path / "a.jpg")) == (picture.height, picture.width)
+    with pytest.raises(PictureError, match="no picture"):
+        upright_size(tmp_path / "b.jpg")

@@ -14,6 +14,7 @@ from clipseg.errors import DataError
 Row: TypeAlias = dict[str, Any]
 
 _BOM = b"\xef\xbb\xbf"  # a mark that editors of Windows put before UTF-8; it says nothing
+_BEGINNING = 4096  # bytes
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
 
@@ -86,6 +87,15 @@ def json_lists(path: Path) -> Iterator[tuple[str | None, int, Any]]:
         raise DataError(f"{path}:{error.lineno}: {_reason(error)}") from error
     except RecursionError as error:
         raise DataError(f"{path}: {_reason(error)}") from error
+
+
+def is_object(path: Path) -> bool:
+    """Whether a file begins as a JSON object does, by its first bytes; one that cannot be read does not."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_BEGINNING).removeprefix(_BOM).lstrip().startswith(b"{")
+    except OSError:
+        return False
 
 
 def read_utf8(path: Path) -> str:

@@ -1,7 +1,7 @@
 """What every data set yields: one picture, one question about it, and the answer.
 
     dataset[7]                    the same sample every time: what evaluation uses
-    dataset.draw(7, rng)          one of the samples entry 7 can give: another support, a negative, …; what training uses
+    dataset.draw(7, rng)          one of the samples entry 7 can give: another support, a negative; what training uses
 
 Shapes: H, W the picture's own size · h, w that of its support.
 """

@@ -297,7 +297,7 @@ def read_coco(path: str | os.PathLike[str]) -> CocoDataset:
 
 def read_results(path: str | os.PathLike[str]) -> list[CocoAnnotation]:
     """A results file -> its rows, masks still encoded. Raises DataError for anything malformed."""
-    return _read(read_json(path), path, "results", lambda row: _annotation({"score": None, **row}, None))
+    return _read(read_json(path), path, "results", lambda row: annotation_of({"score": None, **row}, None))
 
 
 def _dataset(content: Any, path: str | os.PathLike[str]) -> CocoDataset:
@@ -307,11 +307,11 @@ def _dataset(content: Any, path: str | os.PathLike[str]) -> CocoDataset:
         return _read(lists.get(name), path, name, read)
 
     categories = dict(rows("categories", lambda row: (_id(row["id"]), str(row["name"]))))
-    images = {image.id: image for image in rows("images", _image)}
+    images = {image.id: image for image in rows("images", image_of)}
     if len(images) != len(lists["images"]):
         raise DataError(f"{path}: two of its images have one id")
     found: dict[int, list[CocoAnnotation]] = {number: [] for number in images}
-    for annotation in rows("annotations", lambda row: _annotation(row, images[_id(row["image_id"])].size_hw)):
+    for annotation in rows("annotations", lambda row: annotation_of(row, images[_id(row["image_id"])].size_hw)):
         if annotation.category_id not in categories:
             raise DataError(f"{path}: an annotation names category {annotation.category_id}, which is not listed")
         found[annotation.image_id].append(annotation)
@@ -332,11 +332,13 @@ def _read(rows: object, path: str | os.PathLike[str], name: str, read: Callable[
     return found
 
 
-def _image(row: Mapping[str, Any]) -> CocoImage:
+def image_of(row: Mapping[str, Any]) -> CocoImage:
+    """A row of `images` -> the picture. Raises KeyError, TypeError or ValueError for another."""
     return CocoImage(_id(row["id"]), str(row["file_name"]), (_id(row["height"]), _id(row["width"])), ())
 
 
-def _annotation(row: Mapping[str, Any], size_hw: tuple[int, int] | None) -> CocoAnnotation:
+def annotation_of(row: Mapping[str, Any], size_hw: tuple[int, int] | None) -> CocoAnnotation:
+    """A row of `annotations`, and its picture's size -> the annotation. Raises as `image_of`."""
     score = row.get("score")
     return CocoAnnotation(
         image_id=_id(row["image_id"]),

@@ -94,8 +94,12 @@ class YoloWriter:
         self._named = len(names)
 
 
-_NAMES = re.compile(r"^names:[ \t]*(.*)\n?((?:(?:[ \t]*\n)*(?:-[ \t]|[ \t]+\S).*\n?)*)", re.MULTILINE)
-"""The names in a `data.yaml`: what stands beside the key, and the lines below that are its."""
+def _entry(key: str) -> re.Pattern[str]:
+    """A key of a `data.yaml` -> what finds what stands beside it, and the lines below that are its."""
+    return re.compile(rf"^{key}:[ \t]*(.*)\n?((?:(?:[ \t]*\n)*(?:-[ \t]|[ \t]+\S).*\n?)*)", re.MULTILINE)
+
+
+_NAMES = _entry("names")
 
 
 def read_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -111,12 +115,10 @@ def read_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
     line = text.count("\n", 0, found.start()) + 1
     beside = found[1].split(" #")[0].strip()
     if beside.startswith("[") and beside.endswith("]"):
-        items = re.findall(r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,]+?)\s*(?:,|$)""", beside[1:-1])
-        return tuple(_plain(item, path, line) for item in items)
+        return _listed(beside, path, line)
     if beside not in ("", "{}"):
         raise DataError(f"{path}, line {line}: names are in a form that is not read here; give each a line like 0: cat")
-    rows = [(number, row.strip()) for number, row in enumerate(found[2].splitlines(), line + 1)]
-    rows = [(number, row) for number, row in rows if row and not row.startswith("#")]
+    rows = _below(found, line)
     if all(row.startswith("- ") for _, row in rows):
         return tuple(_plain(row[2:], path, number) for number, row in rows)
     names: list[str] = []
@@ -130,24 +132,54 @@ def read_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
+PLACES = ("path", "train", "val", "test")
+
+
+def read_places(path: str | os.PathLike[str]) -> dict[str, tuple[int, tuple[str, ...]]]:
+    """A `data.yaml` -> where it says that pictures are: for each of `PLACES` that it has its line, and the places.
+
+    A place is one text, or a list of them in brackets or a line `- TEXT` for each. Raises DataError for other YAML.
+    """
+    text = read_text(path)
+    places: dict[str, tuple[int, tuple[str, ...]]] = {}
+    for key in PLACES:
+        found = _entry(key).search(text)
+        if found is None:
+            continue
+        line = text.count("\n", 0, found.start()) + 1
+        beside, rows = re.split(r"(?:^|\s)#", found[1])[0].strip(), _below(found, line)
+        if beside.startswith("[") and beside.endswith("]"):
+            places[key] = line, _listed(beside, path, line)
+        elif not beside and rows and all(row.startswith("- ") for _, row in rows):
+            places[key] = line, tuple(_plain(row[2:], path, number) for number, row in rows)
+        elif rows or beside[:1] in tuple("[{&*!|>@`%"):
+            raise DataError(f"{path}, line {line}: {key} is in a form that is not read here; write {key}: images/{key}")
+        elif beside not in ("", "~", "null"):
+            places[key] = line, (_plain(beside, path, line),)
+    return places
+
+
 def read_labels(path: str | os.PathLike[str]) -> list[YoloPolygon]:
     """A file of labels -> its polygons in order. Raises DataError, which names the line."""
     found = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
-        words = line.split()
-        if not words:
-            continue
         try:
-            name, ring = int(words[0]), np.array([float(word) for word in words[1:]]).reshape(-1, 2)
-        except ValueError as error:
-            raise DataError(f"{path}, line {number}: expected class x1 y1 x2 y2 ...; got {line[:60]!r}") from error
-        if name < 0 or len(ring) < 3 or not ((ring >= 0) & (ring <= 1)).all():
-            raise DataError(
-                f"{path}, line {number}: expected the number of a class and 3 points at least, each from 0 to 1; "
-                f"got {line[:60]!r}"
-            )
-        found.append(YoloPolygon(name, ring))
+            found += [polygon_of(line)] if line.split() else []
+        except DataError as error:  # noqa: PERF203 - to say which
+            raise DataError(f"{path}, line {number}: {error}") from error
     return found
+
+
+def polygon_of(line: str) -> YoloPolygon:
+    """A line of a file of labels -> its polygon. Raises DataError."""
+    words = line.split()
+    try:
+        name, ring = int(words[0]), np.array([float(word) for word in words[1:]]).reshape(-1, 2)
+    except (IndexError, ValueError) as error:
+        raise DataError(f"expected class x1 y1 x2 y2 ...; got {line[:60]!r}") from error
+    if name < 0 or len(ring) < 3 or not ((ring >= 0) & (ring <= 1)).all():
+        raise DataError(f"expected the number of a class and 3 points at least, each from 0 to 1; got {line[:60]!r}")
+    return YoloPolygon(name, ring)
 
 
 def read_masks(path: str | os.PathLike[str], size_hw: tuple[int, int]) -> dict[int, NDArray[np.bool_]]:
@@ -157,6 +189,18 @@ def read_masks(path: str | os.PathLike[str], size_hw: tuple[int, int]) -> dict[i
     for polygon in read_labels(path):
         by_class.setdefault(polygon.number, []).append(polygon.ring * (width, height))
     return {number: rasterise(found, size_hw) for number, found in by_class.items()}
+
+
+def _below(found: re.Match[str], line: int) -> list[tuple[int, str]]:
+    """The lines below a key, which stands in `line` -> those that say something, with their numbers."""
+    rows = [(number, row.strip()) for number, row in enumerate(found[2].splitlines(), line + 1)]
+    return [(number, row) for number, row in rows if row and not row.startswith("#")]
+
+
+def _listed(text: str, path: str | os.PathLike[str], line: int) -> tuple[str, ...]:
+    """A list of YAML in brackets -> its texts."""
+    items = re.findall(r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,]+?)\s*(?:,|$)""", text[1:-1])
+    return tuple(_plain(item, path, line) for item in items)
 
 
 def _quoted(name: str) -> str:

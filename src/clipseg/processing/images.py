@@ -46,6 +46,7 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIDEWAYS = {UPRIGHT[value] for value in (5, 6, 7, 8)}  # these swap height and width
 _WARNING_FILTERS = threading.Lock()
 
 
@@ -62,7 +63,7 @@ def to_rgb(source: PictureSource, *, max_pixels: int | None = DEFAULT_MAX_PIXELS
     """
     array = as_array(source)
     if array is None:
-        return flatten(_decode(source, max_pixels), "white")
+        return flatten(decoded(source, max_pixels=max_pixels), "white")
     return flatten(_picture_of(array, not isinstance(source, np.ndarray), max_pixels), "white")
 
 
@@ -78,7 +79,7 @@ def to_mask(
     """
     array = as_array(source)
     if array is None:
-        array = np.asarray(flatten(_decode(source, max_pixels), "black")).max(axis=2)  # (H, W)
+        array = np.asarray(flatten(decoded(source, max_pixels=max_pixels), "black")).max(axis=2)  # (H, W)
     elif array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
         array = array[0] if array.shape[0] == 1 else array[:, :, 0]
     if array.shape != tuple(size_hw):
@@ -127,8 +128,16 @@ def flatten(picture: Image.Image, background: str) -> Image.Image:
         return picture.convert("RGB")
 
 
-def _decode(source: Any, max_pixels: int | None) -> Image.Image:
-    """A path, bytes, an open file or a PIL image -> a decoded, upright picture of any mode."""
+def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """A picture's file -> its (H, W) once it is upright, from the header alone. Raises as `to_rgb`."""
+    with _open_file(os.fspath(path)) as stream:
+        picture = _identified(stream, os.fspath(path))
+        turned = UPRIGHT.get(_orientation(picture)) in SIDEWAYS
+    return (picture.width, picture.height) if turned else (picture.height, picture.width)
+
+
+def decoded(source: Any, *, max_pixels: int | None = DEFAULT_MAX_PIXELS) -> Image.Image:
+    """A path, bytes, an open file or a PIL image -> an upright picture in the mode it has. Raises as `to_rgb`."""
     if isinstance(source, Image.Image):
         return _load(source, "this picture", max_pixels)
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -149,7 +158,7 @@ def _decode(source: Any, max_pixels: int | None) -> Image.Image:
             content = source.read()
         if not isinstance(content, bytes):
             raise PictureError(f"an open file gave {type(content).__name__}, not bytes; open it in binary mode")
-        return _decode(content, max_pixels)
+        return decoded(content, max_pixels=max_pixels)
     raise PictureError(
         f"{type(source).__name__} is no picture; give a path, bytes, an open file, a PIL image, an array or a tensor"
     )
@@ -167,7 +176,12 @@ def _open_file(name: str) -> IO[bytes]:
 
 
 def _read(stream: IO[bytes], name: str, max_pixels: int | None) -> Image.Image:
-    """An open file -> a decoded, upright picture.
+    """An open file -> a decoded, upright picture."""
+    return _load(_identified(stream, name), name, max_pixels)
+
+
+def _identified(stream: IO[bytes], name: str) -> Image.Image:
+    """An open file -> a picture of which the header is read.
 
     This is `Image.open` over FORMATS without its check for decompression bombs, which ends in a warning or in an error
     of Pillow's own. A warning can be silenced only for all threads at once (`warnings.catch_warnings` swaps a global),
@@ -193,7 +207,7 @@ def _read(stream: IO[bytes], name: str, max_pixels: int | None) -> Image.Image:
                     picture = reader(stream, "")  # given a name, Pillow maps some files: pixels that change with them
                 except NOT_THIS_FORMAT:
                     continue
-                return _load(picture, name, max_pixels)
+                return picture
     raise PictureError(f"{name} is no picture that can be read here; expected one of {', '.join(FORMATS)}")
 
 
