@@ -13,7 +13,7 @@ from PIL import Image
 import clipseg
 from clipseg import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPSegProcessor, Segmenter
 from clipseg.data.pictograms import HELD_OUT, SEEN
-from clipseg.evaluation import SceneReport, evaluate_scenes
+from clipseg.evaluation.scenes import SceneReport, evaluate_scenes
 
 NANO = Path(clipseg.__file__).parent / "assets" / "nano"
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")

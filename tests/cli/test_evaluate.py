@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 
-from clipseg import Segmenter, evaluation
-from clipseg.evaluation import SceneReport
+from clipseg import Segmenter
+from clipseg.evaluation import scenes as evaluation
+from clipseg.evaluation.scenes import SceneReport
 
 REPORT = SceneReport(
     iou_text_per_object_mean=0.51239,
     iou_example_per_object_mean=0.4,
     iou_unseen_example_per_object_mean=0.3,
     auroc_presence=0.9,
+    boundary_f1_text_per_object_mean=0.7,
     threshold=0.5,
     scenes=3,
     objects=9,

@@ -17,7 +17,7 @@ from clipseg.masks.rules import SORT_KEYS
 Items = list[CompletionItem[str]]
 
 FILES = ("examples", "files", "listed", "existing", "target")
-FOLDERS = ("out", "frames_dir")
+FOLDERS = ("out", "frames_dir", "root")
 LISTS = ("formats", "styles")
 """Options whose value is several words, with commas between."""
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import ready
-from clipseg import evaluation
 from clipseg.data.pictograms import HELD_OUT, SEEN, pictograms
 from clipseg.data.scenes import SceneGenerator, SceneOptions
 from clipseg.errors import UsageError
-from clipseg.evaluation import SceneReport, evaluate_scenes, example
+from clipseg.evaluation import scenes as evaluation
+from clipseg.evaluation.scenes import SceneReport, evaluate_scenes, example, name_of
 from clipseg.masks.masks import Masks
 from clipseg.prompting.prompts import ImagePrompt, TextPrompt
 
@@ -63,11 +63,12 @@ def test_who_knows_the_truth_scores_one(drawn):
     assert report.iou_example_per_object_mean == 1
     assert report.iou_unseen_example_per_object_mean == 1
     assert report.auroc_presence == 1
+    assert report.boundary_f1_text_per_object_mean == 1
     assert (report.scenes, report.seed, report.threshold) == (6, 0, 0.5)
     assert report.unseen_kinds == 3
     assert report.absent_names == 6 * 5
     assert 6 <= report.objects <= 18
-    assert report.names <= 9
+    assert 3 <= report.names <= report.objects
     assert report.unseen_objects >= 6
 
 
@@ -93,6 +94,7 @@ def test_names_and_examples_are_told_apart(drawn, blind_to):
     assert report.iou_example_per_object_mean == by_example
     assert report.iou_unseen_example_per_object_mean == by_example
     assert report.auroc_presence == (1 + by_text) / 2
+    assert report.boundary_f1_text_per_object_mean == by_text
 
 
 def test_what_is_asked(drawn):
@@ -171,6 +173,19 @@ def test_an_example():
         assert (prompt.mask == scene.masks[scene.kinds.index(kind)]).all()
 
 
+def test_every_name_of_a_kind_is_asked_for(drawn):
+    kind = next(kind for kind in pictograms(SEEN) if len(kind.synonyms) > 1)
+    prompts = [name_of(kind, np.random.default_rng(number)) for number in range(60)]
+    assert {prompt.text for prompt in prompts} == {kind.name, *kind.synonyms}
+    assert {prompt.label for prompt in prompts} == {kind.name}
+    oracle = Oracle(drawn)
+    report = evaluate_scenes(oracle, scenes=6, options=OPTIONS)
+    there = set()
+    for (_, prompts), (_, scene) in zip(oracle.asked[::2], [d for d in drawn if d[1].seed[1:3] == (0, 0)], strict=True):
+        there |= {prompt.text for prompt in prompts[: len(scene.kinds)]}
+    assert len(there) == report.names
+
+
 def test_unseen_kinds_are_unseen():
     """Neither drawn by training nor called by a name that it uses."""
     assert not set(SEEN) & set(HELD_OUT)
@@ -182,6 +197,6 @@ def test_unseen_kinds_are_unseen():
 
 def test_its_seeds_are_not_those_of_training():
     """The first number of every seed here is one that recipes do not use, validation included."""
-    from clipseg.training.loop import VALIDATION_SEED
+    from clipseg.training.synthetic import VALIDATION_SEED
 
     assert evaluation.EVALUATION_STREAM > 2 * VALIDATION_SEED

@@ -16,14 +16,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from clipseg.data.pictograms import HELD_OUT, SEEN
+from clipseg.data.pictograms import HELD_OUT, SEEN, Pictogram
 from clipseg.data.scenes import Scene, SceneGenerator, SceneOptions
 from clipseg.errors import UsageError
-from clipseg.metrics import area_under_roc, iou_per_mask
+from clipseg.metrics import area_under_roc, boundary_f1, iou_per_mask
 from clipseg.prompting.prompts import ImagePrompt, Prompt, TextPrompt
 from clipseg.segmenter import Segmenter
 
 THRESHOLD = 0.5
+TOLERANCE = 2.0  # pixels, by which an outline may be off
 ABSENT_NAMES = 5  # asked for in each scene, beside the names of what is in it
 EVALUATION_STREAM = 9_000_000  # first number of every seed here; training draws under its recipe's seed
 Progress = Callable[[int, int], None]
@@ -34,16 +35,19 @@ class SceneReport:
     """Means over objects, and how many there were.
 
     Fields
-        iou_text_per_object_mean            objects prompted by their name
+        iou_text_per_object_mean            objects prompted by a name of theirs
         iou_example_per_object_mean         objects prompted by an example from another scene, with its mask
         iou_unseen_example_per_object_mean  the same for kinds that no training has seen
         auroc_presence                      chance that a name in the scene scores higher than one that is not
+        boundary_f1_text_per_object_mean    how well the outlines of the first agree within TOLERANCE pixels
+        names                               different names that were asked for, of things that are there
     """
 
     iou_text_per_object_mean: float
     iou_example_per_object_mean: float
     iou_unseen_example_per_object_mean: float
     auroc_presence: float
+    boundary_f1_text_per_object_mean: float
     threshold: float
     scenes: int
     objects: int
@@ -82,26 +86,29 @@ def evaluate_scenes(
     every = SceneGenerator(SEEN + HELD_OUT, options)
     unseen_kinds = range(len(SEEN), len(SEEN) + len(HELD_OUT))
     by_text: list[float] = []
+    outlines: list[float] = []
     by_example: list[float] = []
     by_unseen: list[float] = []
     present_scores: list[float] = []
     absent_scores: list[float] = []
-    named: set[int] = set()
+    named: set[str] = set()
     shown: set[int] = set()
     for number in range(scenes):
         scene = seen.scene([EVALUATION_STREAM, seed, 0, number])
         rng = np.random.default_rng([EVALUATION_STREAM, seed, 1, number])
         absent = rng.permutation(np.setdiff1d(np.arange(len(SEEN)), scene.kinds))[:ABSENT_NAMES]
-        texts: list[Prompt] = [TextPrompt(seen.pictograms[kind].name) for kind in (*scene.kinds, *absent)]
+        texts = [name_of(seen.pictograms[kind], rng) for kind in (*scene.kinds, *absent)]
         examples = [example(seen, kind, [EVALUATION_STREAM, seed, 2, number, kind]) for kind in scene.kinds]
-        masks = segmenter.segment(Image.fromarray(scene.picture), [*texts, *examples])
+        prompts: list[Prompt] = [*texts, *examples]
+        masks = segmenter.segment(Image.fromarray(scene.picture), prompts)
         found, count = masks.binary(THRESHOLD), len(scene.kinds)
         by_text += _ious(found[:count], scene, scene.kinds)
+        outlines += [boundary_f1(*pair, TOLERANCE) for pair in zip(found, torch.from_numpy(scene.masks), strict=False)]
         by_example += _ious(found[len(texts) :], scene, scene.kinds)
         scores = masks.scores()
         present_scores += scores[:count].tolist()
         absent_scores += scores[count : len(texts)].tolist()
-        named.update(scene.kinds)
+        named.update(text.text for text in texts[:count])
 
         wanted = unseen_kinds[number % len(unseen_kinds)]
         scene = every.scene([EVALUATION_STREAM, seed, 3, number], must_contain=wanted)
@@ -117,6 +124,7 @@ def evaluate_scenes(
         iou_example_per_object_mean=float(np.mean(by_example)),
         iou_unseen_example_per_object_mean=float(np.mean(by_unseen)),
         auroc_presence=area_under_roc(torch.tensor(present_scores), torch.tensor(absent_scores)),
+        boundary_f1_text_per_object_mean=float(np.mean(outlines)),
         threshold=THRESHOLD,
         scenes=scenes,
         objects=len(by_text),
@@ -126,6 +134,12 @@ def evaluate_scenes(
         absent_names=len(absent_scores),
         seed=seed,
     )
+
+
+def name_of(kind: Pictogram, rng: np.random.Generator) -> TextPrompt:
+    """A kind -> one of its names, drawn, under the label of its first."""
+    names = (kind.name, *kind.synonyms)
+    return TextPrompt(names[rng.integers(len(names))], label=kind.name)
 
 
 def example(generator: SceneGenerator, kind: int, seed: Sequence[int]) -> ImagePrompt:
