@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from clipseg.data.pictograms import SEEN
+from clipseg.data.kinds import SEEN
 from clipseg.data.scenes import Scene, SceneGenerator, SceneOptions
 from clipseg.metrics import boundary_f1, iou_per_mask
 from clipseg.prompting.prompts import ImagePrompt, TextPrompt

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from clipseg.checkpoints.files import write_json
-from clipseg.data.pictograms import SEEN
+from clipseg.data.kinds import SEEN
 from clipseg.data.scenes import SceneGenerator
 from clipseg.masks.presence import Presence
 from clipseg.metrics import area_under_roc, calibration_error

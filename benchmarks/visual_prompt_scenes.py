@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from clipseg.data.pictograms import SEEN
+from clipseg.data.kinds import SEEN
 from clipseg.data.scenes import SceneGenerator, SceneOptions
 from clipseg.masks.png import save_binary, save_picture
 

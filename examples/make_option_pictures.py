@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from clipseg.data.pictograms import SEEN
+from clipseg.data.kinds import SEEN
 from clipseg.data.scenes import SceneGenerator, SceneOptions
 
 FOLDER = Path(__file__).parent / "options"

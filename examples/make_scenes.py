@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from clipseg.data.pictograms import HELD_OUT, SEEN
+from clipseg.data.kinds import HELD_OUT, SEEN
 from clipseg.data.scenes import SceneGenerator, SceneOptions
 from clipseg.masks.draw import PALETTE
 

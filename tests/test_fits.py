@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import ready
-from clipseg.data.pictograms import SEEN
+from clipseg.data.kinds import SEEN
 from clipseg.data.scenes import SceneGenerator, SceneOptions
 from clipseg.errors import PictureError, PromptError, UsageError
 from clipseg.features import PROMPT_CHUNK

@@ -12,7 +12,7 @@ from PIL import Image
 
 import clipseg
 from clipseg import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPSegProcessor, Segmenter
-from clipseg.data.pictograms import HELD_OUT, SEEN
+from clipseg.data.kinds import HELD_OUT, SEEN
 from clipseg.evaluation.scenes import SceneReport, evaluate_scenes
 
 NANO = Path(clipseg.__file__).parent / "assets" / "nano"

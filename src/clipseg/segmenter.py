@@ -28,6 +28,7 @@ from clipseg.masks.lengths import Length
 from clipseg.masks.masks import Masks
 from clipseg.masks.options import MaskOptions
 from clipseg.masks.presence import PRESENCE_FILE, Presence
+from clipseg.modeling.deconv import load_segmentation_model
 from clipseg.modeling.pretrained import parse_dtype
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
 from clipseg.processing.image_processors import ViTImageProcessor
@@ -92,7 +93,7 @@ class Segmenter:
         }
         wanted = torch.float32 if dtype == "auto" else parse_dtype(dtype, {})
         chosen = _device(device)
-        model = CLIPSegForImageSegmentation.from_pretrained(name_or_path, dtype=wanted, device=chosen, **where)
+        model = load_segmentation_model(name_or_path, dtype=wanted, device=chosen, **where)
         return cls(model, CLIPSegProcessor.from_pretrained(name_or_path, **where), _calibration(name_or_path, where))
 
     @property

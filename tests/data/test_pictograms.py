@@ -4,7 +4,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from clipseg.data.pictograms import HELD_OUT, SEEN, UNNAMED, pictograms, sprites, write_vocabulary
+from clipseg.data.kinds import HELD_OUT, SEEN, UNNAMED
+from clipseg.data.pictograms import pictograms, sprites, write_vocabulary
 from clipseg.errors import DataError, MissingPackageError, OutputError
 
 LDML = '<?xml version="1.0" encoding="UTF-8"?><ldml><annotations>{}</annotations></ldml>'

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipseg.data.pictograms import HELD_OUT, SEEN
+from clipseg.data.kinds import HELD_OUT, SEEN
 from clipseg.data.scenes import SceneGenerator, SceneOptions
 from clipseg.errors import ConfigurationError, DataError
 
@@ -142,6 +142,7 @@ def test_each_option_changes_the_scene(made):
     changes = {
         "size": 64, "objects": (6, 6), "scale": (0.1, 0.2), "rotation": 150.0, "flip": False, "min_visible": 1.0,
         "distractors": (9, 9), "brightness": 0.5, "contrast": 0.5, "hue": 0.5, "noise": 60.0, "repeat": 1.0,
+        "dyed": 1.0,
     }  # fmt: skip
     assert set(changes) == {field.name for field in fields(SceneOptions)}
     for name, value in changes.items():

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import ready
-from clipseg.data.pictograms import HELD_OUT, SEEN, pictograms
+from clipseg.data.kinds import HELD_OUT, SEEN
+from clipseg.data.pictograms import pictograms
 from clipseg.data.scenes import SceneGenerator, SceneOptions
 from clipseg.errors import UsageError
 from clipseg.evaluation import scenes as evaluation

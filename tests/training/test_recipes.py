@@ -9,7 +9,19 @@ import clipseg
 from clipseg.checkpoints.hub import BUNDLED
 from clipseg.data.scenes import SceneOptions
 from clipseg.errors import ConfigurationError
-from clipseg.training.config import ModelRecipe, Recipe, Stage, TowerRecipe, build, read_recipe
+from clipseg.training.recipes import (
+    FOLDER,
+    DataRecipe,
+    ModelRecipe,
+    Recipe,
+    Settings,
+    StartModel,
+    TowerRecipe,
+    read_recipe,
+    shipped_recipes,
+)
+from clipseg.training.records import build, flattened, merged
+from clipseg.training.stages import Optimisation, PromptedStage, Stage
 from ready import RECIPE
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +55,7 @@ def test_a_recipe(recipe):
     assert pebble.scenes == SceneOptions(size=32, scale=(0.25, 1.0))
     assert [(stage.task, stage.steps) for stage in pebble.stages] == [("contrastive", 5), ("segmentation", 6)]
     assert isinstance(pebble.stages[0].lr, float), "a whole number is a number"
-    assert pebble.stages[1] == Stage("segmentation", 6, 2, 1e-3)
+    assert pebble.stages[1] == Stage("segmentation", steps=6, batch=2, lr=1e-3)
     assert (pebble.seed, pebble.precision) == (0, "float32")
 
 
@@ -53,7 +65,7 @@ def test_the_bundled_recipe():
     assert [stage.task for stage in nano.stages] == ["contrastive", *["segmentation"] * 3]
     assert nano.stages[1].example_sizes == (64, 64, 128)
     beside_the_weights = json.loads((BUNDLED["nano"] / "recipe.json").read_text(encoding="utf-8"))
-    assert json.loads(json.dumps(dataclasses.asdict(nano))) == beside_the_weights
+    assert build(Recipe, beside_the_weights, "beside the weights") == nano
 
 
 def test_overrides(recipe):
@@ -107,9 +119,9 @@ def test_wrong_overrides(recipe, override, message):
         ('stages.0.lr="1"', "lr is '1'; expected float"),
         ("name=3", "name is 3; expected str"),
         ("scenes.flip=1", "scenes: flip is 1; expected bool"),
-        ("precision=float16", "precision is 'float16'; expected one of 'float32', 'bfloat16'"),
+        ("precision=float8", "precision is 'float8'; expected one of 'float32', 'bfloat16', 'float16'"),
         ("precision=[1]", r"precision is \[1\]; expected one of"),
-        ("stages.0.task=flying", "task is 'flying'; expected one of 'contrastive', 'segmentation'"),
+        ("stages.0.task=flying", "task is 'flying'; expected one of 'contrastive', 'segmentation', 'prompted'"),
         ("scenes.objects=[1, 2, 3]", "objects has 3 items; expected 2"),
         ("scenes.objects=2", "objects is 2; expected a list"),
         ("scenes.objects=[1, 2.5]", r"objects\[1\] is 2.5; expected int"),
@@ -174,14 +186,222 @@ def test_recipes_are_values(recipe):
     assert built == recipe("stages.0.steps=9")
 
 
-@pytest.mark.parametrize("record", [TowerRecipe, ModelRecipe, Stage, Recipe, SceneOptions])
-def test_every_field_is_read_somewhere(record):
+@pytest.mark.parametrize(
+    "record",
+    [
+        TowerRecipe,
+        ModelRecipe,
+        StartModel,
+        DataRecipe,
+        Optimisation,
+        Stage,
+        PromptedStage,
+        Settings,
+        Recipe,
+        SceneOptions,
+    ],
+)
+def test_every_field_is_read_somewhere(record, attributes_read):
     """An option that nothing reads is a promise that is not kept."""
+    assert not {field.name for field in dataclasses.fields(record)} - attributes_read
+
+
+@pytest.fixture(scope="module")
+def attributes_read():
+    """The names of all attributes that any file of the package reads."""
     read = set()
     for path in Path(clipseg.__file__).parent.rglob("*.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
                 read.add(node.attr)
-    unread = {field.name for field in dataclasses.fields(record)} - read
-    assert not unread
+    return read
+
+
+# -- tables chosen by their keys, short forms, and recipes on top of others -------------------------------------------
+
+PROMPTED = """
+name = "mine"
+[model]
+start = "nano"
+decoder = "kept"
+[[stages]]
+task = "prompted"
+steps = 10
+batch = 2
+lr = 1e-3
+[data]
+kind = "own"
+"""
+
+
+@pytest.fixture
+def prompted(tmp_path):
+    (tmp_path / "mine.toml").write_text(PROMPTED)
+    return lambda *overrides: read_recipe(tmp_path / "mine.toml", overrides)
+
+
+def test_tables_are_chosen_by_their_keys(prompted, recipe):
+    assert prompted().model == StartModel("nano", decoder="kept")
+    assert isinstance(recipe().model, ModelRecipe)
+    assert prompted().stages == (PromptedStage(steps=10, batch=2, lr=1e-3),)
+    assert prompted("data.negatives=0.1", "data.absent=['a']").data == DataRecipe(
+        "own", options={"negatives": 0.1, "absent": ("a",)}
+    )
+    again = build(Recipe, json.loads(json.dumps(dataclasses.asdict(prompted("data.negatives=0.1")))), "again")
+    assert again == prompted("data.negatives=0.1"), "also from JSON, where there is null"
+
+
+def test_short_forms(prompted, recipe):
+    changed = prompted("data=some folder", "steps=3", "lr=1", "betas=[0.5, 0.6]", "start=elsewhere", "seed=2")
+    assert changed.data.root == "some folder"
+    assert (changed.stages[0].steps, changed.stages[0].lr, changed.stages[0].betas) == (3, 1.0, (0.5, 0.6))
+    assert (changed.model.start, changed.seed) == ("elsewhere", 2)
+    assert prompted('validation={kind="own", root="v"}').validation == DataRecipe("own", "v")
+    with pytest.raises(ConfigurationError, match="unknown key 'steps'"):
+        recipe("steps=3")  # of which of its two stages?
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.kind=phrasecutt", "data: unknown kind of data set 'phrasecutt'; did you mean 'phrasecut'"),
+        ("data.kind=3", "data: kind is 3; expected the name of a kind of data set"),
+        ("data.negative=1", "data: unknown option 'negative' of own data; did you mean 'negatives'"),
+        ("data.root=3", "data: root is 3; expected the path of a folder"),
+        ("model.reduce_dim=3", 'decoder = "kept" has settings of its own; leave out reduce_dim'),
+        ("model.towers=new", 'decoder = "kept" goes with towers'),
+        ("model.extract_layers=3", "extract_layers is 3; expected a list"),
+        ("model=3", "model: start is 3|model is 3"),
+        ("final=best", r'final = "best" needs a \[validation\] table'),
+        ("name=a/b", "name is 'a/b'; expected what can be the name of a folder"),
+        ("train=decodr", "train is 'decodr'; expected one of 'decoder', 'head', 'adapters', 'lora', 'all'"),
+        ("stages.0={}", "does not name a key of a table"),
+    ],
+)
+def test_wrong_prompted_values(prompted, override, message):
+    with pytest.raises(ConfigurationError, match=message):
+        prompted(override)
+
+
+def test_a_recipe_on_top_of_another(tmp_path, prompted):
+    (tmp_path / "top.toml").write_text('extend = "mine.toml"\nname = "top"\n[[stages]]\nlr = 2e-3\n')
+    top = read_recipe(tmp_path / "top.toml", ["steps=4"])
+    assert top == dataclasses.replace(prompted(), name="top", stages=(PromptedStage(steps=4, batch=2, lr=2e-3),))
+    (tmp_path / "coco.toml").write_text('extend = "rd64"\nname = "x"\n[data]\nkind = "coco20i"\nfold = 1\n')
+    assert read_recipe(tmp_path / "coco.toml").data == DataRecipe("coco20i", options={"fold": 1}), (
+        "nothing of PhraseCut"
+    )
+    (tmp_path / "round.toml").write_text('extend = "round.toml"\n')
+    with pytest.raises(ConfigurationError, match=r"round.toml: extend = 'round.toml' leads back to where it began"):
+        read_recipe(tmp_path / "round.toml")
+    (tmp_path / "three.toml").write_text("extend = 3\n")
+    with pytest.raises(ConfigurationError, match="extend is 3; expected a recipe's name or path"):
+        read_recipe(tmp_path / "three.toml")
+
+
+def test_names_of_recipes():
+    assert read_recipe("nano") == read_recipe(FOLDER / "nano.toml")
+    with pytest.raises(ConfigurationError, match=r"no recipe is named 'rd46'; did you mean 'rd64'\?, or give the path"):
+        read_recipe("rd46")
+
+
+def test_tables_are_merged_and_flattened():
+    base, changes = {"a": {"b": 1, "c": [1]}, "s": [{"x": 1}, {"x": 2}]}, {"a": {"c": [2]}, "s": [{"y": 3}], "n": 4}
+    both = {"a": {"b": 1, "c": [2]}, "s": [{"x": 1, "y": 3}, {"x": 2}], "n": 4}
+    assert merged(base, changes) == both
+    assert flattened(both) == {"a.b": 1, "a.c": [2], "s.0.x": 1, "s.0.y": 3, "s.1.x": 2, "n": 4}
+    assert base["s"] == [{"x": 1}, {"x": 2}], "neither is changed"
+
+
+# -- the recipes that come along ---------------------------------------------------------------------------------------
+
+# What the authors' configurations say, and the defaults of their code and of torch: experiments/phrasecut.yaml,
+# ablation.yaml, coco.yaml and pascal_1shot.yaml of https://github.com/timojl/clipseg.
+PUBLISHED = {
+    "precision": "float16",  # amp: True
+    "model.start": "openai/clip-vit-base-patch16",  # version: ViT-B/16
+    "model.towers": "pretrained",
+    "model.decoder": "new",
+    "model.kind": "clipseg",
+    "model.reduce_dim": 64,
+    "model.extract_layers": [3, 7, 9],
+    "model.decoder_num_attention_heads": 4,
+    "model.decoder_intermediate_size": 2048,
+    "model.conditional_layer": 0,
+    "model.use_complex_transposed_convolution": False,
+    "stages.0.train": "decoder",
+    "stages.0.steps": 20_000,
+    "stages.0.batch": 64,
+    "stages.0.accumulate": 1,
+    "stages.0.lr": 1e-3,
+    "stages.0.lr_end": 1e-4,
+    "stages.0.warmup": 0,
+    "stages.0.betas": [0.9, 0.999],
+    "stages.0.weight_decay": 0.01,
+    "stages.0.decay": "all",
+    "stages.0.clip": 0,
+    "stages.0.dropout": 0.1,
+    "stages.0.size": 352,
+    "stages.0.crop": True,
+    "stages.0.templates": "shuffle+",
+    "stages.0.style": "crop_blur_highlight",
+    "stages.0.text_min": 0.0,
+    "stages.0.text_max": 0.5,
+    "stages.0.bce": 1.0,
+    "stages.0.dice": 0.0,
+    "stages.0.focal": 0.0,
+    "final": "last",
+    "data.kind": "phrasecut",
+    "data.options.split": "train",
+    "data.options.negatives": 0.2,
+    "data.options.visual": True,
+    "data.options.remove": None,
+}
+TEXT_ALONE = {
+    "stages.0.templates": "plain", "stages.0.text_min": 1.0, "stages.0.text_max": 1.0, "data.options.visual": False,
+}  # fmt: skip
+COCO = {"data.kind": "coco20i", "data.options.fold": 0, "data.options.visual": None}
+DEVIATIONS = {
+    "rd64": {},
+    "rd64-refined": {"stages.0.steps": 50_000, "model.use_complex_transposed_convolution": True},
+    "rd16": {"model.reduce_dim": 16},
+    "rd64-phrasecut": TEXT_ALONE,
+    "rd128-phrasecut": {**TEXT_ALONE, "model.reduce_dim": 128, "data.options.negatives": 0.0},
+    "one-shot-coco": {**COCO, "stages.0.steps": 7000, "stages.0.text_max": 1.0, "data.options.negatives": 0.0},
+    "one-shot-pascal": {"data.options.remove": ["pas5i", 0]},
+    "one-shot-pascal-phrasecut": {
+        "data.options.remove": ["pas5i", 0], "stages.0.text_max": 1.0, "data.options.negatives": 0.0,
+    },
+    "zero-shot-4": {"data.options.remove": ["zs", 2]},
+    "zero-shot-10": {"data.options.remove": ["zs", 5]},
+    "ablation-no-visual": TEXT_ALONE,
+    "ablation-layer3": {"model.extract_layers": [3]},
+    "ablation-highlight": {"stages.0.style": "blur_highlight"},
+    "ablation-no-pretraining": {"model.towers": "new", "stages.0.lr": 3e-4},
+    "clip-deconv": {
+        **TEXT_ALONE, "model.kind": "deconv", "model.extract_layers": [9], "model.decoder_intermediate_size": 64,
+        "data.options.negatives": 0.0,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DEVIATIONS)
+def test_the_papers_recipes_line_by_line(name):
+    found = flattened(dataclasses.asdict(read_recipe(name)))
+    expected = PUBLISHED | DEVIATIONS[name]
+    assert {key: found.get(key) for key in expected} == expected
+    assert found["name"] == name
+
+
+def test_every_recipe_says_what_it_costs_and_gives():
+    shipped = shipped_recipes()
+    assert shipped.keys() >= {"nano", *DEVIATIONS}
+    for name in shipped:
+        head = (FOLDER / f"{name}.toml").read_text(encoding="utf-8").partition("name =")[0]
+        assert head.startswith(f"# {name}: ")
+        for line in ("command  clipseg train", "cost ", "score "):
+            assert f"#   {line}" in head, f"{name} lacks its {line.strip()}"
+        assert f"clipseg train {name}" in head or f"clipseg train recipes/{name}.toml" in head
+        if name in DEVIATIONS:
+            assert "source " in head
+        assert read_recipe(name).name == name

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 import tiny
-from clipseg.data.pictograms import SEEN
+from clipseg.data.kinds import SEEN
 from clipseg.data.scenes import SceneGenerator, SceneOptions
 from clipseg.metrics import iou_per_mask
 from clipseg.processing.statistics import IMAGENET_MEAN, IMAGENET_STD
 from clipseg.processing.tokenization import CLIPTokenizer
 from clipseg.processing.vocabulary import train_vocabulary
-from clipseg.training.config import Stage
 from clipseg.training.losses import dice_loss, mask_bce, soft_contrastive_loss
+from clipseg.training.stages import Stage
 from clipseg.training.tasks import (
     TEMPLATES,
     ContrastiveTask,
@@ -26,7 +26,7 @@ from clipseg.training.tasks import (
     scaled_similarities,
 )
 
-STAGE = Stage("segmentation", 4, 6, 1e-3, prompts=4, absent=2, examples=3, example_sizes=(16, 32))
+STAGE = Stage("segmentation", steps=4, batch=6, lr=1e-3, prompts=4, absent=2, examples=3, example_sizes=(16, 32))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def task(generator, tokenizer):
 
 @pytest.fixture
 def contrastive(generator, tokenizer):
-    return ContrastiveTask(Stage("contrastive", 4, 8, 1e-3, size=24), generator, tokenizer, (5, 0))
+    return ContrastiveTask(Stage("contrastive", steps=4, batch=8, lr=1e-3, size=24), generator, tokenizer, (5, 0))
 
 
 def same(one, other):
@@ -141,7 +141,7 @@ def test_most_examples_show_what_is_in_their_scenes(task):
 
 
 def test_without_examples_there_are_none(generator, tokenizer):
-    batch = SegmentationTask(Stage("segmentation", 4, 3, 1e-3), generator, tokenizer, (5,)).batch(0)
+    batch = SegmentationTask(Stage("segmentation", steps=4, batch=3, lr=1e-3), generator, tokenizer, (5,)).batch(0)
     assert set(batch) == {"pixels", "kinds", "text_ids", "text_keep", "targets"}
     assert batch["targets"].shape == (3, 5, 32, 32)
 
@@ -229,7 +229,7 @@ def test_losses_reach_the_weights(kind, model, request):
 
 
 def test_a_tiny_model_learns_a_batch(generator, tokenizer, model):
-    task = SegmentationTask(Stage("segmentation", 4, 2, 1e-3, prompts=3), generator, tokenizer, (5, 1))
+    task = SegmentationTask(Stage("segmentation", steps=4, batch=2, lr=1e-3, prompts=3), generator, tokenizer, (5, 1))
     batch = task.batch(0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     losses = []

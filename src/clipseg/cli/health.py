@@ -136,7 +136,8 @@ def extras() -> Iterator[Finding]:
             yield Finding(extra, ", ".join(wrong), MISSING, f"pip install '{PACKAGE}[{extra}]'")
         else:
             yield Finding(extra, ", ".join(f"{package.name} {metadata.version(package.name)}" for package in packages))
-    from clipseg.data.pictograms import SEEN, pictograms, sprites
+    from clipseg.data.kinds import SEEN
+    from clipseg.data.pictograms import pictograms, sprites
 
     try:
         sprites([kind.character for kind in pictograms(SEEN[0])])

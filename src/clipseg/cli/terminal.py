@@ -68,13 +68,13 @@ def working(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
+def progress(what: str) -> Iterator[Callable[..., None]]:
     """-> a function of (done, total) that moves a bar on stderr, with rate and time left; nothing off a terminal.
 
-    A total that is not known is None.
+    A total that is not known is None. A third argument takes the place of `what`.
     """
     if not sys.stderr.isatty():
-        yield lambda _done, _total: None
+        yield lambda _done, _total, _what="": None
         return
     from rich.console import Console
     from rich.progress import (
@@ -97,4 +97,4 @@ def progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
     # Lines printed meanwhile go above the bar by way of its console, which is stderr; not those for a program to read.
     with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
         task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield lambda done, total, now=what: bar.update(task, completed=done, total=total, description=now)

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from clipseg.data.backgrounds import add_noise, background, colour
-from clipseg.data.pictograms import SEEN, Pictogram, pictograms, sprites
+from clipseg.data.colours import COLOURS, colour_shares, dye
+from clipseg.data.kinds import SEEN
+from clipseg.data.pictograms import Pictogram, pictograms, sprites
 from clipseg.errors import ConfigurationError, DataError
 
 _TRIES = 6  # places tried for an object before it is left out
@@ -47,6 +49,7 @@ _RANGES: dict[str, tuple[type, float, float]] = {
     "hue": (float, 0, 0.5),
     "noise": (float, 0, 60),
     "repeat": (float, 0, 1),
+    "dyed": (float, 0, 1),
 }
 _PAIRS = ("objects", "scale", "distractors")
 
@@ -68,6 +71,7 @@ class SceneOptions:
         hue          most its hue is turned, in turns of the colour wheel, 0 to 0.5
         noise        most noise over the whole picture, in grey levels either way, 0 to 60
         repeat       chance that an object is of a kind already in the scene, 0 to 1; their mask is the union
+        dyed         chance that an object is dyed in one of `COLOURS`, 0 to 1; never one that is named after a colour
     """
 
     size: int = 128
@@ -82,6 +86,7 @@ class SceneOptions:
     hue: float = 0.02
     noise: float = 6.0
     repeat: float = 0.1
+    dyed: float = 0.0
 
     def __post_init__(self) -> None:
         for name, (kind, low, high) in _RANGES.items():
@@ -104,13 +109,41 @@ class SceneOptions:
 
 
 @dataclass(frozen=True, eq=False)
+class SceneObject:
+    """One thing in a scene, and what can be said of it.
+
+    Fields
+        kind       which it is
+        side       its side before it was turned, as a share of the picture's
+        centre_xy  the middle of what is seen of it, as shares of the picture's side
+        colours    (C,) which share of it is of each of `COLOURS`; all of one where it is dyed
+    """
+
+    kind: int
+    side: float
+    centre_xy: tuple[float, float]
+    colours: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
 class Scene:
-    """One scene: its picture (S, S, 3), the kinds in it (rising indices) and, in that order, masks (K, S, S) bool."""
+    """One scene: its picture (S, S, 3), the kinds in it (rising indices) and, in that order, masks (K, S, S) bool.
+
+    `owners` (S, S) is the place in `objects` of the thing seen at each pixel, -1 where there is none.
+    """
 
     picture: NDArray[np.uint8]
     kinds: tuple[int, ...]
     masks: NDArray[np.bool_]
     seed: int | tuple[int, ...]
+    objects: tuple[SceneObject, ...]
+    owners: NDArray[np.int16]
+
+    def mask_of(self, kind: int) -> NDArray[np.bool_]:
+        """A kind -> its mask (S, S), empty where it is not in the scene."""
+        if kind in self.kinds:
+            return np.asarray(self.masks[self.kinds.index(kind)])
+        return np.zeros(self.picture.shape[:2], dtype=bool)
 
 
 class _Layer(NamedTuple):
@@ -123,6 +156,8 @@ class _Layer(NamedTuple):
     patch: NDArray[np.uint8]
     solid: NDArray[np.bool_]  # (h, w): alpha above a half
     area: int  # solid pixels before the picture's border cut any away
+    side: float = 0.0  # of an object, in pixels
+    dye: str | None = None  # what it is to be dyed in
 
     @property
     def window(self) -> tuple[slice, slice]:
@@ -149,6 +184,11 @@ class SceneGenerator:
         self.sprites = sprites([kind.character for kind in self.pictograms], _LEVELS[0], font)
         # "RGBa" is Pillow's name for colours already times alpha: the only ones that may be averaged.
         whole = [Image.fromarray(sprite).convert("RGBa") for sprite in self.sprites]
+        self._colours = colour_shares(self.sprites)  # (K, C)
+        self._dyeable = [
+            not any(word in COLOURS for name in (kind.name, *kind.synonyms) for word in name.split())
+            for kind in self.pictograms
+        ]
         self._levels = [[image.resize((side, side), Image.Resampling.BICUBIC) for side in _LEVELS] for image in whole]
 
     def scene(
@@ -194,7 +234,12 @@ class SceneGenerator:
         present = sorted({layer.kind for layer in layers if layer.kind >= 0})
         of_layer = np.array([-1, *(layer.kind for layer in layers)])[owner]  # (S, S): the kind seen at each pixel
         masks = of_layer == np.array(present)[:, None, None]  # (K, S, S)
-        return Scene(picture, tuple(present), masks, seed)
+        things = [number for number, layer in enumerate(layers, 1) if layer.kind >= 0]
+        places = np.full(len(layers) + 1, -1, np.int16)
+        places[things] = np.arange(len(things))
+        owners = places[owner]
+        objects = tuple(self._described(layers[number - 1], owners == place) for place, number in enumerate(things))
+        return Scene(picture, tuple(present), masks, seed, objects, owners)
 
     def single(self, seed: int | Sequence[int], kind: int, size: int = 64) -> NDArray[np.uint8]:
         """A seed and a kind -> (S, S, 3): that object alone and large on a background of its own."""
@@ -204,6 +249,16 @@ class SceneGenerator:
         rng, _ = _seeded(seed)
         ground = background(rng, size)
         return self._drawn(rng, ground, [self._object(rng, kind, size, _SINGLE_SCALE)])
+
+    def _described(self, layer: _Layer, seen: NDArray[np.bool_]) -> SceneObject:
+        """A layer and where it is seen (S, S) -> what can be said of it."""
+        size = len(seen)
+        rows, columns = np.nonzero(seen)
+        colours = self._colours[layer.kind]
+        if layer.dye is not None:
+            colours = np.array([name == layer.dye for name in COLOURS], np.float32)
+        centre = (float(columns.mean() + 0.5) / size, float(rows.mean() + 0.5) / size)
+        return SceneObject(layer.kind, layer.side / size, centre, colours)
 
     def _pool(self, kinds: Sequence[int] | None) -> list[int]:
         count = len(self.pictograms)
@@ -237,7 +292,10 @@ class SceneGenerator:
         # Bilinear costs half; only where a sprite is enlarged is the difference to be seen.
         filtered = Image.Resampling.BICUBIC if side > base else Image.Resampling.BILINEAR
         turned = self._levels[kind][level].transform((window, window), Image.Transform.AFFINE, back, filtered)
-        return _layer(rng, kind, np.asarray(turned), top, left, size)
+        layer = _layer(rng, kind, np.asarray(turned), top, left, size)._replace(side=side)
+        if options.dyed and rng.random() < options.dyed and self._dyeable[kind]:
+            layer = layer._replace(dye=str(rng.choice(list(COLOURS))))
+        return layer
 
     def _fits(self, layers: list[_Layer]) -> bool:
         """Whether every object keeps its share of visible pixels."""
@@ -254,6 +312,8 @@ class SceneGenerator:
         for layer in layers:
             patch = layer.patch.reshape(-1, 4).astype(np.float32)  # (h w, 4)
             alpha = patch[:, 3:]
+            if layer.dye is not None:
+                patch = np.hstack([np.clip(patch @ dye(layer.dye), 0, alpha), alpha])
             colours = np.clip(patch @ self._jitter(rng) if layer.kind >= 0 else patch[:, :3], 0, alpha)
             below = canvas[layer.window]  # (h, w, 3)
             below *= (1 - alpha / 255).reshape(*below.shape[:2], 1)

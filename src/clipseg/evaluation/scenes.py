@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from clipseg.data.pictograms import HELD_OUT, SEEN, Pictogram
+from clipseg.data.kinds import HELD_OUT, SEEN
+from clipseg.data.pictograms import Pictogram
 from clipseg.data.scenes import Scene, SceneGenerator, SceneOptions
 from clipseg.errors import UsageError
 from clipseg.metrics import area_under_roc, boundary_f1, iou_per_mask

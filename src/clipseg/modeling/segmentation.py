@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 
+from clipseg.configuration.base import Configuration
 from clipseg.configuration.clipseg import CLIPSegConfig
 from clipseg.errors import ConfigurationError, PictureError, PromptError
 from clipseg.modeling.calls import answer, distinct_rows, flag, spread
@@ -41,10 +42,11 @@ class EncodedImages:
 class CLIPSegForImageSegmentation(PreTrainedModel):
     """CLIP's towers under a small decoder that answers a condition with a mask."""
 
-    config_class = CLIPSegConfig
+    config_class: ClassVar[type[Configuration]] = CLIPSegConfig
     main_input_name = "input_ids"
     input_embeddings = f"clip.{IDS_IN}"
     head_prefixes = ("decoder.",)
+    decoder_class: ClassVar[type[Any]] = CLIPSegDecoder
 
     def __init__(self, config: CLIPSegConfig) -> None:
         super().__init__(config)
@@ -59,7 +61,7 @@ class CLIPSegForImageSegmentation(PreTrainedModel):
             )
         self.clip = CLIPSegModel(config)
         self.extract_layers = list(taps)
-        self.decoder = CLIPSegDecoder(config)
+        self.decoder = self.decoder_class(config)
         self.initialise()
         if config.freeze_clip:
             self.clip.requires_grad_(False)

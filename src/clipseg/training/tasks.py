@@ -15,7 +15,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from numpy.typing import NDArray
 
-from clipseg.data.pictograms import UNNAMED, Pictogram
+from clipseg.data.descriptions import Description, described, drawn_description
+from clipseg.data.kinds import UNNAMED
+from clipseg.data.pictograms import Pictogram
 from clipseg.data.scenes import Scene, SceneGenerator
 from clipseg.metrics import iou_per_mask
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation, EncodedImages
@@ -24,8 +26,8 @@ from clipseg.processing.statistics import IMAGENET_MEAN, IMAGENET_STD
 from clipseg.processing.tokenization import CLIPTokenizer
 from clipseg.prompting.styles import DEFAULT_STYLE, STYLES
 from clipseg.prompting.visual import engineer
-from clipseg.training.config import Stage
 from clipseg.training.losses import dice_loss, mask_bce, soft_contrastive_loss
+from clipseg.training.stages import Stage
 
 Batch = dict[str, torch.Tensor]
 Losses = dict[str, torch.Tensor]
@@ -35,6 +37,8 @@ PLAIN_SHARE = 0.5  # of phrases stand alone, without a template
 NAME_SHARE = 0.5  # of phrases are the name proper where there are synonyms
 MIXED_SHARE = 0.25  # of example prompts are mixed with their text
 SHOWN_SHARE = 0.9  # of examples show a kind that is in their scenes
+FALSELY_DESCRIBED_SHARE = 0.5  # of described prompts for absent kinds: being described must not mean being there
+MINGLED_SHARE = 0.5  # of scenes hold unnamed kinds beside named ones, where there are unnamed ones
 FILLED_SHARE = 0.5  # of a patch's pixels that one kind has to exceed to own it
 LOGIT_SCALE_LIMIT = math.log(100)  # CLIP, Radford et al. 2021, section 2.5
 
@@ -61,11 +65,19 @@ class Phrases:
 
     def draw(self, rng: np.random.Generator, kind: int) -> str:
         """A kind -> one of the phrases that mean it."""
-        named = self.kinds[kind]
-        name = named.name
-        if named.synonyms and rng.random() >= NAME_SHARE:
-            name = named.synonyms[rng.integers(len(named.synonyms))]
+        name = self.name(rng, kind)
         return name if rng.random() < PLAIN_SHARE else TEMPLATES[rng.integers(len(TEMPLATES))].format(name)
+
+    def name(self, rng: np.random.Generator, kind: int) -> str:
+        """A kind -> one of its names."""
+        named = self.kinds[kind]
+        if named.synonyms and rng.random() >= NAME_SHARE:
+            return named.synonyms[rng.integers(len(named.synonyms))]
+        return named.name
+
+    def describe(self, rng: np.random.Generator, kind: int, description: Description) -> str:
+        """A kind and what is said of it -> a phrase."""
+        return description.phrase(self.name(rng, kind), article=("", "the", "a")[rng.integers(3)])
 
     def tokens(self, phrases: Sequence[str], prefix: str) -> Batch:
         """Phrases -> ids and attention mask (n, S), under names with a prefix."""
@@ -93,14 +105,18 @@ class ContrastiveTask:
     def losses(self, model: CLIPSegForImageSegmentation, batch: Batch) -> Losses:
         """-> CLIP's loss and the share of pictures whose own text is the most similar one."""
         similarities = self._similarities(model, batch)
-        same = torch.eye(len(similarities), dtype=torch.bool)
-        top1 = (similarities.argmax(1) == torch.arange(len(similarities))).float().mean()
+        same = torch.eye(len(similarities), dtype=torch.bool, device=similarities.device)
+        top1 = (similarities.argmax(1) == torch.arange(len(similarities), device=similarities.device)).float().mean()
         return {"loss": soft_contrastive_loss(similarities, same), "top1": top1}
 
     def scores(self, model: CLIPSegForImageSegmentation, batch: Batch) -> dict[str, list[float]]:
         """-> for each picture whether its own text is the most similar one."""
         similarities = self._similarities(model, batch)
-        return {"top1": (similarities.argmax(1) == torch.arange(len(similarities))).float().tolist()}
+        return {
+            "top1": (similarities.argmax(1) == torch.arange(len(similarities), device=similarities.device))
+            .float()
+            .tolist()
+        }
 
     def _similarities(self, model: CLIPSegForImageSegmentation, batch: Batch) -> torch.Tensor:
         images = model.clip.get_image_features(batch["pixels"])
@@ -116,6 +132,14 @@ class _Answers(NamedTuple):
     examples: torch.Tensor | None  # (X, E)
     deepest: torch.Tensor  # (B, N, D), the deepest tap
     grid: Grid
+
+
+class _Question(NamedTuple):
+    """A kind, a phrase that means it or some of it, and where that is in a scene (S, S)."""
+
+    kind: int
+    phrase: str
+    mask: NDArray[np.bool_]
 
 
 class SegmentationTask:
@@ -147,17 +171,20 @@ class SegmentationTask:
             kind = shown[slot % stage.examples] if shown else 0
             wanted = kind if shown and rng.random() < SHOWN_SHARE else None
             seed = [*self.seed, step, 1 + slot]
-            scenes.append(self.generator.scene(seed, self._companions(kind), must_contain=wanted))
-        kinds = np.stack([self._prompted(rng, scene) for scene in scenes])  # (B, P)
+            pool = self._companions(rng, kind)
+            scenes.append(self.generator.scene(seed, pool, must_contain=wanted))
+        asked = [[self._question(rng, scene, int(kind)) for kind in self._prompted(rng, scene)] for scene in scenes]
         batch = {
             "pixels": normalised(np.stack([scene.picture for scene in scenes])),
-            "kinds": torch.from_numpy(kinds).flatten(),
-            **self.phrases.tokens([self.phrases.draw(rng, int(kind)) for kind in kinds.flatten()], "text"),
+            "kinds": torch.tensor([question.kind for row in asked for question in row]),
+            **self.phrases.tokens([question.phrase for row in asked for question in row], "text"),
         }
+        targets = [[question.mask for question in row] for row in asked]  # (B, P), each (S, S)
         if shown:
             places = np.arange(stage.batch)[:, None] + np.arange(2)  # (B, 2): own example, the next one
             places %= stage.examples
-            kinds = np.concatenate([kinds, np.array(shown)[places]], axis=1)
+            for row, scene, own in zip(targets, scenes, places, strict=True):
+                row += [scene.mask_of(shown[place]) for place in own]
             mixed = rng.random(places.shape) * (rng.random(places.shape) < MIXED_SHARE)
             mixed[places >= named] = 0  # there is no text to mix with
             batch |= {
@@ -171,9 +198,19 @@ class SegmentationTask:
             batch |= self.phrases.tokens([self.phrases.draw(rng, kind) for kind in self.named], "names")
             owners = np.stack([_owners(scene) for scene in scenes])
             batch["owners"] = torch.from_numpy(np.where(owners < len(self.named), owners, -1))
-        masks = [[_mask_of(scene, int(kind)) for kind in row] for scene, row in zip(scenes, kinds, strict=True)]
-        batch["targets"] = torch.from_numpy(np.array(masks))
+        batch["targets"] = torch.from_numpy(np.array(targets))
         return batch
+
+    def _question(self, rng: np.random.Generator, scene: Scene, kind: int) -> _Question:
+        """A scene and a kind -> a phrase for it and its answer: all of the kind, or those that are described."""
+        if rng.random() < self.stage.described:
+            if kind not in scene.kinds:
+                if rng.random() < FALSELY_DESCRIBED_SHARE:
+                    phrase = self.phrases.describe(rng, kind, drawn_description(rng))
+                    return _Question(kind, phrase, scene.mask_of(kind))
+            elif found := described(rng, scene, kind):
+                return _Question(kind, self.phrases.describe(rng, kind, found[0]), found[1])
+        return _Question(kind, self.phrases.draw(rng, kind), scene.mask_of(kind))
 
     def _prompted(self, rng: np.random.Generator, scene: Scene) -> NDArray[np.int64]:
         """A scene -> the kinds (P,) its texts name: those present, at most P - absent of them, then absent ones."""
@@ -183,9 +220,10 @@ class SegmentationTask:
         absent = rng.permutation(others)[: self.stage.prompts - len(present)]
         return np.concatenate([present, absent]).astype(np.int64)
 
-    def _companions(self, kind: int) -> range:
-        """A kind -> the kinds that may stand beside it in a scene: those with names, or those without."""
-        return self.named if kind in self.named else self.unnamed
+    def _companions(self, rng: np.random.Generator, kind: int) -> range:
+        """A kind -> the kinds that may be in a scene with it: those with names, or all."""
+        mingled = self.stage.unnamed and (kind in self.unnamed or rng.random() < MINGLED_SHARE)
+        return range(self.unnamed.stop) if mingled else self.named
 
     def _examples(self, rng: np.random.Generator, step: int, kinds: Sequence[int]) -> torch.Tensor:
         """Kinds (X,) -> example pictures (X, 3, s, s), all of one drawn side s."""
@@ -196,8 +234,8 @@ class SegmentationTask:
             if rng.random() < self.stage.plain_examples:
                 examples.append(normalised(self.generator.single(seed, kind, size)[None])[0])
             else:
-                scene = self.generator.scene(seed, self._companions(kind), must_contain=kind)
-                pixels, mask = normalised(scene.picture[None])[0], torch.from_numpy(_mask_of(scene, kind))
+                scene = self.generator.scene(seed, self._companions(rng, kind), must_contain=kind)
+                pixels, mask = normalised(scene.picture[None])[0], torch.from_numpy(scene.mask_of(kind))
                 examples.append(engineer(pixels, mask, STYLES[DEFAULT_STYLE], (size, size)))
         return torch.stack(examples)
 
@@ -272,13 +310,6 @@ def scaled_similarities(model: CLIPSegForImageSegmentation, images: torch.Tensor
     """Features (n_img, E) and (n_txt, E) -> cosines times the learned scale, at most 100, float32 (n_img, n_txt)."""
     images, texts = (F.normalize(features.float(), dim=-1) for features in (images, texts))
     return images @ texts.t() * model.clip.logit_scale.clamp(max=LOGIT_SCALE_LIMIT).exp()
-
-
-def _mask_of(scene: Scene, kind: int) -> NDArray[np.bool_]:
-    """-> the mask (S, S) of a kind in a scene, empty where it is not there."""
-    if kind in scene.kinds:
-        return np.asarray(scene.masks[scene.kinds.index(kind)])
-    return np.zeros(scene.picture.shape[:2], dtype=bool)
 
 
 def _owners(scene: Scene) -> NDArray[np.int64]:
