@@ -15,7 +15,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
+from clipseg.analysis.visual_prompts import PAPER_GAINS
 from clipseg.data.scene_samples import SceneSamples
 from clipseg.evaluation.options import options_for
 from clipseg.evaluation.tasks import evaluate
@@ -63,6 +65,9 @@ ROWS = (
     Row("CLIPSeg, no CLIP pre-training", "ablation-no-pretraining", paper=(13.1, 12.6, 12.7, None)),
     Row("CLIP-Deconv", "clip-deconv", (5,), visual=False, negatives=0.0, paper=(37.7, 71.2, None, None)),
 )
+TASKS = ("referring", "zero_shot", "one_shot", "one_shot_unknown")
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+Figures: TypeAlias = dict[str, float]
 STYLES = ("whole", "crop", "dim", "blur", "blur_highlight", "crop_blur_highlight")
 
 
@@ -74,12 +79,12 @@ def trained(row: Row, out: Path, steps: int) -> Path:
     table = ", ".join(f"{key} = {json.dumps(value)}" for key, value in data.items())
     recipe = read_recipe(row.recipe, [*overrides, f"data={{ {table} }}"])
     folder = trainer_of(recipe, out / row.recipe).fit()
-    if folder is None:
-        raise KeyboardInterrupt
+    if folder is None:  # told to stop; the same command goes on
+        raise SystemExit(f"{row.recipe} was interrupted")
     return folder
 
 
-def measured(model: Path, samples: int, style: str) -> dict[str, float]:
+def measured(model: Path, samples: int, style: str) -> Figures:
     """A model's folder -> its figures, in hundredths."""
     segmenter = Segmenter.from_pretrained(model)
     referring = SceneSamples(samples, described=1.0, seed=SEED)
@@ -100,21 +105,66 @@ def measured(model: Path, samples: int, style: str) -> dict[str, float]:
     return figures
 
 
+def table(rows: Sequence[tuple[Row, Figures]], steps: int, samples: int) -> str:
+    """Models and their figures -> Markdown: mIoU and AP in hundredths, beside the paper's of another task."""
+    lines = [
+        f"{steps} steps of 32 samples each; {samples} samples a task; mean IoU per sample at threshold 0.4 · average",
+        "precision of pixels, in hundredths. The paper's are mIoU · AP on PhraseCut, by text and by example.",
+        "",
+        "| model | recipe | referring | zero-shot | one-shot | one-shot, unknown | paper, text | paper, example |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row, figures in rows:
+        pairs = [(figures[f"{task}_iou_per_sample_mean"], figures[f"{task}_average_precision"]) for task in TASKS]
+        cells = [" · ".join("–" if value is None else f"{value:.1f}" for value in pair) for pair in pairs]
+        paper = [" · ".join("–" if v is None else f"{v:.1f}" for v in row.paper[i : i + 2]) for i in (0, 2)]
+        lines.append(f"| {row.name} | `{row.recipe}` | {' | '.join([*cells, *paper])} |")
+    return "\n".join(lines) + "\n"
+
+
+def styles_table(model: Path, samples: int) -> str:
+    """The folder of the first model -> Markdown: how it fares with examples shown in other styles."""
+    segmenter = Segmenter.from_pretrained(model)
+    data = SceneSamples(samples, fold=FOLD, split="test", visual=True, seed=SEED + 1)
+    lines = ["How CLIPSeg (PC+) fares where the one example is shown otherwise (mean IoU per sample · AP):", ""]
+    lines += ["| style | one-shot | ΔP of plain CLIP in the paper |", "|---|---|---|"]
+    for style in STYLES:
+        options = options_for("referring", prompt="example", style=style, worst=0)
+        found = evaluate("referring", segmenter, data, options).metrics
+        pair = f"{100 * found['iou_per_sample_mean']:.1f} · {100 * found['average_precision']:.1f}"
+        gain = f"{PAPER_GAINS[style]:.2f}" if style in PAPER_GAINS else "–"
+        lines.append(f"| `{style}` | {pair} | {gain} |")
+    return "\n".join(lines) + "\n"
+
+
+def into_page(page: Path, text: str) -> None:
+    """Put text between the marks of a page."""
+    before, _, rest = page.read_text("utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    page.write_text(f"{before}{BEGIN}\n{text}{end}{after}", "utf-8")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/reproduction"))
     parser.add_argument("--steps", type=int, default=600, help="of each model (default: 600)")
     parser.add_argument("--samples", type=int, default=400, help="asked of each task (default: 400)")
     parser.add_argument("--only", nargs="*", help="recipes to do (default: all)")
+    parser.add_argument("--markdown", type=Path, help="page with marks to write the tables into")
     given = parser.parse_args(arguments)
+    done: list[tuple[Row, Figures]] = []
     for row in ROWS:
         if given.only and row.recipe not in given.only:
             continue
         style = "blur_highlight" if row.recipe == "ablation-highlight" else DEFAULT_STYLE
         model = trained(row, given.out, given.steps)
-        figures = measured(model, given.samples, style)
-        (given.out / row.recipe / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
-        print(row.name, figures, flush=True)
+        done.append((row, measured(model, given.samples, style)))
+        print(row.name, done[-1][1], flush=True)
+    text = table(done, given.steps, given.samples)
+    text += "\n" + styles_table(given.out / done[0][0].recipe / "model", given.samples)
+    print(text)
+    if given.markdown is not None:
+        into_page(given.markdown, "\n" + text)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,19 @@
 """The models that runs begin with."""
 
+import dataclasses
 import warnings
 
 import pytest
 import torch
 
 import ready
+from clipseg.data.pictograms import Pictogram
 from clipseg.errors import CheckpointNotFoundError
 from clipseg.modeling.clip import CLIPModel
 from clipseg.modeling.deconv import CLIPDeconvForImageSegmentation
 from clipseg.training.dropout import decoder_dropout
-from clipseg.training.models import started_model
-from clipseg.training.recipes import StartModel
+from clipseg.training.models import TOKEN_VECTORS, new_model, started_model
+from clipseg.training.recipes import ModelRecipe, StartModel, TowerRecipe
 
 NEW = {"reduce_dim": 12, "extract_layers": (1, 2), "decoder_intermediate_size": 20}
 
@@ -53,6 +55,28 @@ def test_the_baseline(tmp_path):
     begun = started_model(recipe, 64).model
     assert isinstance(begun, CLIPDeconvForImageSegmentation)
     assert torch.equal(begun.clip.text_projection.weight, ready.model().clip.text_projection.weight)
+
+
+def test_a_new_edition_begins_with_what_fits_of_an_earlier_one(tmp_path):
+    tower = TowerRecipe(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    recipe = ModelRecipe(
+        text=tower, vision=tower, image_size=32, patch_size=8, vocab_size=640, projection_dim=8, reduce_dim=8,
+        extract_layers=(0,), decoder_intermediate_size=16,
+    )  # fmt: skip
+    earlier = new_model(recipe, [Pictogram("🐱", "cat", ("kitten",)), Pictogram("🐟", "fish", ())])
+    earlier.model.save_pretrained(tmp_path, dtype="float32")
+    earlier.processor.save_pretrained(tmp_path)
+    kinds = [Pictogram("🐟", "fish", ()), Pictogram("🏠", "house", ("home",)), Pictogram("🐱", "cat", ("kitten",))]
+    refined = dataclasses.replace(recipe, begin=str(tmp_path), use_complex_transposed_convolution=True)
+    later = new_model(refined, kinds)
+    given, own = earlier.model.state_dict(), later.model.state_dict()
+    head = "decoder.transposed_convolution"
+    assert all(own[name].equal(given[name]) for name in given if head not in name and name != TOKEN_VECTORS)
+    words, known = later.processor.tokenizer.get_vocab(), earlier.processor.tokenizer.get_vocab()
+    shared = words.keys() & known.keys()
+    assert len(shared) > 500
+    assert all(own[TOKEN_VECTORS][words[word]].equal(given[TOKEN_VECTORS][known[word]]) for word in shared)
+    assert "house</w>" in words.keys() - known.keys(), "and new ones are new"
 
 
 def test_a_checkpoint_that_is_not_there(tmp_path):

@@ -46,7 +46,7 @@ def colour_shares(drawings: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _shares(drawing: NDArray[np.uint8]) -> NDArray[np.float32]:
-    pixels = drawing[drawing[..., 3] > 127][:, :3].astype(np.float32) / 255  # (n, 3)
+    pixels = drawing[drawing[..., 3] > 127][:, :3].astype(np.float32) / np.float32(255)  # (n, 3)
     named = np.zeros(len(COLOURS), np.float32)
     if len(pixels):
         counts = np.bincount(_nearest(pixels), minlength=len(COLOURS))

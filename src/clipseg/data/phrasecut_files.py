@@ -95,7 +95,7 @@ class Pictures:
         self._faults: dict[int, str | None] = {}
         path = root / _PICTURES
         for line, row in json_rows(path, problems):
-            values = [row.get(key) for key in ("image_id", "height", "width")]
+            values: list[Any] = [row.get(key) for key in ("image_id", "height", "width")]
             if all(type(value) is int for value in values) and all(1 <= side <= _LONGEST for side in values[1:]):
                 self._sizes[values[0]] = (values[1], values[2])
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import warnings
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from clipseg.configuration.base import CONFIG_NAME
 from clipseg.configuration.clip import CLIPConfig
 from clipseg.configuration.clipseg import CLIPSegConfig, CLIPSegTextConfig, CLIPSegVisionConfig
 from clipseg.configuration.deconv import CLIPDeconvConfig
+from clipseg.data.colours import COLOURS
+from clipseg.data.descriptions import ACROSS, DOWN, SIZES
 from clipseg.data.pictograms import Pictogram, write_vocabulary
 from clipseg.errors import OutputError
 from clipseg.modeling.deconv import CLIPDeconvForImageSegmentation, load_segmentation_model
@@ -26,6 +29,11 @@ from clipseg.processing.tokenization import CLIPTokenizer
 from clipseg.processing.vocabulary import train_vocabulary
 from clipseg.training.recipes import ModelRecipe, StartModel
 from clipseg.training.tasks import TEMPLATES
+
+log = logging.getLogger(__name__)
+
+DESCRIBING_WEIGHT = 20  # how often each word of descriptions counts among the names that a vocabulary is made for
+TOKEN_VECTORS = "clip.text_model.embeddings.token_embedding.weight"  # noqa: S105
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,27 @@ def new_model(recipe: ModelRecipe, kinds: Sequence[Pictogram]) -> Beginning:
     """A model recipe and the kinds whose names it is to read -> a new model with all its parts free to train."""
     tokenizer = new_tokenizer(kinds, recipe)
     model = CLIPSegForImageSegmentation(new_configuration(recipe, tokenizer)).requires_grad_(True)
+    if recipe.begin:
+        take_over(model, tokenizer, recipe.begin)
     return Beginning(model, new_processor(tokenizer, recipe.image_size))
+
+
+def take_over(model: CLIPSegForImageSegmentation, tokenizer: CLIPTokenizer, begin: str) -> None:
+    """Give a new model the weights of an earlier edition that fit, and the vectors of the tokens that both know.
+
+    Raises CheckpointError and its kinds where there is none.
+    """
+    earlier = CLIPSegForImageSegmentation.from_pretrained(begin)
+    given, own = earlier.state_dict(), model.state_dict()
+    fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
+    vectors, theirs = own[TOKEN_VECTORS].clone(), given[TOKEN_VECTORS]
+    places = tokenizer.get_vocab()
+    if theirs.shape[1] == vectors.shape[1]:
+        for token, place in CLIPTokenizer.from_pretrained(begin).get_vocab().items():
+            if token in places:
+                vectors[places[token]] = theirs[place]
+    model.load_state_dict({**own, **fitting, TOKEN_VECTORS: vectors})
+    log.info("%d of %d weights are taken over from %s", len(fitting), len(own), begin)
 
 
 def started_model(recipe: StartModel, size: int) -> Beginning:
@@ -82,9 +110,10 @@ def started_configuration(recipe: StartModel) -> CLIPSegConfig:
 
 
 def new_tokenizer(kinds: Sequence[Pictogram], recipe: ModelRecipe) -> CLIPTokenizer:
-    """Kinds -> a byte-pair tokenizer trained on their names, synonyms and the templates."""
+    """Kinds -> a byte-pair tokenizer trained on their names, synonyms, the templates and the words of descriptions."""
     names = [name for kind in kinds for name in (kind.name, *kind.synonyms)]
-    phrases = [*names, *(template.format(name) for template in TEMPLATES for name in names)]
+    words = [*SIZES, *COLOURS, *ACROSS, *DOWN] * DESCRIBING_WEIGHT
+    phrases = [*names, *words, *(template.format(name) for template in TEMPLATES for name in names)]
     vocabulary, merges = train_vocabulary(phrases, recipe.vocab_size)
     return CLIPTokenizer(vocabulary, merges, model_max_length=recipe.max_position_embeddings)
 

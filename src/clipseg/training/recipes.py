@@ -37,7 +37,11 @@ class TowerRecipe:
 
 @dataclass(frozen=True)
 class ModelRecipe:
-    """A new model, towers and all. Names as in `CLIPSegConfig` and its parts."""
+    """A new model, towers and all. Names as in `CLIPSegConfig` and its parts.
+
+    `begin` is the folder or name of an earlier edition: what has the same name and shape there is taken over, and the
+    vectors of the tokens that both know.
+    """
 
     text: TowerRecipe
     vision: TowerRecipe
@@ -53,6 +57,7 @@ class ModelRecipe:
     use_complex_transposed_convolution: bool = False
     hidden_act: str = "quick_gelu"
     max_position_embeddings: int = 77
+    begin: str = ""
 
 
 @dataclass(frozen=True)

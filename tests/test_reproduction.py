@@ -1,0 +1,57 @@
+"""The miniature of the paper's tables: what it writes, and that it runs."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "reproduction.md"
+
+
+@pytest.fixture(scope="module")
+def script() -> dict:
+    return runpy.run_path(str(ROOT / "benchmarks" / "reproduction.py"), run_name="reproduction")
+
+
+def test_a_row_for_each_of_the_papers_ablations_and_its_baseline(script) -> None:
+    assert [row.recipe for row in script["ROWS"]] == [
+        "rd64", "ablation-no-visual", "rd16", "ablation-layer3", "ablation-highlight", "ablation-no-pretraining",
+        "clip-deconv",
+    ]  # fmt: skip
+
+
+def test_the_table(script) -> None:
+    tasks = script["TASKS"]
+    figures = {f"{task}_iou_per_sample_mean": 10.0 + place for place, task in enumerate(tasks)}
+    figures |= {f"{task}_average_precision": 20.0 + place for place, task in enumerate(tasks)}
+    text = script["table"]([(script["ROWS"][0], figures)], 5, 6)
+    assert "5 steps of 32 samples each; 6 samples a task" in text
+    assert (
+        "| CLIPSeg (PC+) | `rd64` | 10.0 · 20.0 | 11.0 · 21.0 | 12.0 · 22.0 | 13.0 · 23.0 | 43.6 · 76.7 | 25.4 · 55.6 |"
+        in text
+    )
+
+
+def test_only_what_is_between_the_marks_changes(script, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE.read_text("utf-8"), "utf-8")
+    script["into_page"](page, "| new |\n")
+    written, before = page.read_text("utf-8"), PAGE.read_text("utf-8")
+    assert "<!-- figures: begin -->\n| new |\n<!-- figures: end -->" in written
+    assert written.partition("<!-- figures")[0] == before.partition("<!-- figures")[0]
+    assert written.rpartition("end -->")[2] == before.rpartition("end -->")[2]
+
+
+@pytest.mark.slow
+def test_it_runs(script, installed_pictograms, tmp_path: Path, capsys) -> None:
+    arguments = ["--out", str(tmp_path), "--steps", "2", "--samples", "2"]
+    script["main"]([*arguments, "--only", "rd64", "clip-deconv"])
+    told = capsys.readouterr().out
+    assert "| CLIP-Deconv | `clip-deconv` |" in told
+    assert "| `crop_blur_highlight` |" in told
+    written = (tmp_path / "rd64" / "model" / "model.safetensors").stat().st_mtime_ns
+    script["main"]([*arguments, "--only", "rd64"])
+    assert (tmp_path / "rd64" / "model" / "model.safetensors").stat().st_mtime_ns == written, "trained once"
