@@ -24,6 +24,7 @@ from clipseg.training.tasks import (
     normalised,
     patch_kinds,
     scaled_similarities,
+    squashed,
 )
 
 STAGE = Stage("segmentation", steps=4, batch=6, lr=1e-3, prompts=4, absent=2, examples=3, example_sizes=(16, 32))
@@ -195,6 +196,44 @@ def test_segmentation_losses_add_up(task, model):
     ious, present = iou_per_mask(logits > 0, batch["targets"]), batch["targets"].any(-1).any(-1)
     assert scores["iou_text"] == pytest.approx(ious[:, :4][present[:, :4]].tolist(), abs=1e-3)
     assert scores["iou_example"] == pytest.approx(ious[:, 4:][present[:, 4:]].tolist(), abs=1e-3)
+
+
+def test_scenes_of_another_size_are_shown_as_a_processor_shows_them(tokenizer, task, model):
+    larger = tiny.segmenter(
+        text={"vocab_size": len(tokenizer), "max_position_embeddings": 40, "bos_token_id": tokenizer.bos_token_id,
+              "eos_token_id": tokenizer.eos_token_id},
+        vision={"image_size": 48, "patch_size": 8},
+    )  # fmt: skip
+    batch = task.batch(0)
+    answers = task._answers(larger, batch)
+    assert answers.grid == (6, 6), "patches of the larger input"
+    assert answers.logits.shape == (6, 6, 32, 32), "at the scene's size"
+    shown = torch.nn.functional.interpolate(batch["pixels"], (48, 48), mode="bilinear")
+    again = task._answers(larger, {**batch, "pixels": shown, "targets": batch["targets"]}).logits
+    torch.testing.assert_close(answers.logits, squashed(again, 32), atol=1e-5, rtol=1e-5)
+    dense = SegmentationTask(dataclasses.replace(STAGE, dense=0.3), task.generator, tokenizer, (5, 1))
+    losses = dense.losses(larger, dense.batch(0))
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert losses["dense"] > 0, "patches have their kinds there as well"
+
+
+def test_described_prompts_mean_some_of_a_kind(installed_pictograms, tokenizer):
+    scenes = SceneGenerator(SEEN[:10], SceneOptions(size=32, objects=(2, 4), repeat=0.4, dyed=0.4))
+    stage = dataclasses.replace(STAGE, described=1.0, examples=0)
+    task = SegmentationTask(stage, scenes, tokenizer, (5, 1))
+    partial, phrases = 0, []
+    for step in range(6):
+        batch = task.batch(step)
+        phrases += words(tokenizer, batch["text_ids"])
+        for slot in range(6):
+            scene = scenes.scene([5, 1, step, 1 + slot], range(10))
+            for kind, target in zip(batch["kinds"].view(6, 4)[slot].tolist(), batch["targets"][slot], strict=True):
+                whole = torch.from_numpy(scene.mask_of(kind))
+                assert not (target & ~whole).any(), "never more than the kind"
+                partial += bool((target != whole).any())
+    assert partial > 5
+    places = ("on the left", "on the right", "at the top", "at the bottom")
+    assert sum(phrase.endswith(places) for phrase in phrases) > 20
 
 
 def test_contrastive_losses(contrastive, model):

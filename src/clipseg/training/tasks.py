@@ -1,7 +1,7 @@
 """What one optimiser step sees and how it is scored. A batch is a pure function of (seed, stage, step).
 
-Shapes: B pictures · P text prompts a scene · X examples · Q = P + 2 conditions a scene · S side · E projected width ·
-K kinds · (gh, gw) patch grid · N = 1 + gh·gw tokens · D tower width.
+Shapes: B pictures · P text prompts a scene · X examples · Q = P + 2 conditions a scene · S side of scenes · s side of
+the model's input · E projected width · K kinds · (gh, gw) patch grid · N = 1 + gh·gw tokens · D tower width.
 """
 
 from __future__ import annotations
@@ -277,9 +277,10 @@ class SegmentationTask:
             mixed = share * texts_there + (1 - share) * examples[places]  # (B, 2, E)
             conditions = torch.cat([conditions, mixed.to(conditions.dtype)], dim=1)
             texts = torch.cat([texts, named])
-        taps, _, grid = model.clip.vision_model.taps(batch["pixels"], model.extract_layers)
+        pixels = squashed(batch["pixels"], model.config.vision_config.image_size)
+        taps, _, grid = model.clip.vision_model.taps(pixels, model.extract_layers)
         logits = model.decode(EncodedImages(tuple(model.decoder.reduce(taps)), grid), conditions)
-        return _Answers(logits.float(), texts, examples, taps[-1], grid)
+        return _Answers(squashed(logits.float(), batch["pixels"].shape[-1]), texts, examples, taps[-1], grid)
 
     def _dense_loss(self, model: CLIPSegForImageSegmentation, batch: Batch, answers: _Answers) -> torch.Tensor:
         """-> cross-entropy, over all kinds' names, of the patches that one kind fills.
@@ -289,7 +290,9 @@ class SegmentationTask:
         states = model.clip.vision_model.post_layernorm(answers.deepest[:, 1:])  # (B, gh·gw, D)
         patches = model.clip.visual_projection(states).flatten(0, 1)
         names = model.clip.get_text_features(batch["names_ids"], batch["names_keep"])  # (K, E)
-        kinds = patch_kinds(batch["owners"], answers.grid).flatten()
+        side = model.config.vision_config.image_size
+        owners = F.interpolate(batch["owners"][:, None].float(), (side, side))[:, 0].long()  # nearest
+        kinds = patch_kinds(owners, answers.grid).flatten()
         filled = kinds >= 0
         return F.cross_entropy(scaled_similarities(model, patches[filled], names), kinds[filled])
 
@@ -304,6 +307,13 @@ def normalised(pictures: NDArray[np.uint8]) -> torch.Tensor:
     """Pictures (B, S, S, 3) -> pixels (B, 3, S, S) with ImageNet's statistics, as CLIPSeg takes them."""
     mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
     return ((torch.from_numpy(pictures) / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()
+
+
+def squashed(planes: torch.Tensor, side: int) -> torch.Tensor:
+    """Planes (B, C, S, S) -> (B, C, s, s): a scene as a model's processor shows it, or logits at the scene's size."""
+    if planes.shape[-1] == side:
+        return planes
+    return F.interpolate(planes, (side, side), mode="bilinear", antialias=planes.shape[-1] > side)
 
 
 def scaled_similarities(model: CLIPSegForImageSegmentation, images: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
