@@ -94,3 +94,11 @@ def test_pictures_in_a_folder(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"")
     assert [path.name for path in pictures_in(tmp_path)] == ["a.jpeg", "z.PNG"]
     assert [path.name for path in pictures_in(tmp_path, deep=True)] == ["a.jpeg", "cat_1.jpg", "z.PNG"]
+
+
+@pytest.mark.parametrize("highest", [1, 255])
+def test_tiff_of_floats(highest: int, tmp_path: Path) -> None:
+    inside = np.zeros((6, 8), np.bool_)
+    inside[1:4, 2:5] = True
+    Image.fromarray(inside.astype(np.float32) * highest).save(tmp_path / "mask.tif")
+    assert_array_equal(MaskFile(tmp_path / "mask.tif").read((6, 8)).mask, inside)

@@ -244,3 +244,21 @@ def test_turned_pictures(tmp_path: Path) -> None:
     (problem,) = open_data(tmp_path).problems
     assert str(problem).startswith(f"{tmp_path / 'data.csv'}:2: cat_1_cat.png is 30x40 but its picture 40x30; the pict")
     assert "turn the mask as well" in problem.message
+
+
+def test_what_is_broken_is_so_in_every_draw(tmp_path: Path) -> None:
+    """Also where a negative would not need the mask: the feature cache knows only pictures that can be drawn."""
+    data = open_data(files.csv(tmp_path), negatives=0.5)
+    broken = tmp_path / "masks" / "cat_1_cat.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    (place,) = (index for index, entry in enumerate(data.entries) if entry.picture.stem == "cat_1")
+    names = {data.draw(place, np.random.default_rng(number)).name for number in range(20)}
+    assert not any("cat_1" in name for name in names)
+    assert len(data.problems) == 1
+
+
+def test_folders_in_any_letter_case(tmp_path: Path) -> None:
+    files.folders(tmp_path)
+    (tmp_path / "images").rename(tmp_path / "Images")
+    (tmp_path / "masks").rename(tmp_path / "MASKS")
+    assert found(open_data(tmp_path)).keys() == files.TRUTH.keys()

@@ -47,3 +47,10 @@ def test_of_many_the_first_are_told(caplog: pytest.LogCaptureFixture) -> None:
 def test_another_word_is_refused() -> None:
     with pytest.raises(UsageError, match="known are skip, raise"):
         Problems("ignore")  # type: ignore[arg-type]
+
+
+def test_an_entry_is_told_once() -> None:
+    problems = Problems()
+    for _ in range(3):
+        problems.report(TABLE, 3, "no phrase")
+    assert problems == [Problem(TABLE, 3, "no phrase")]

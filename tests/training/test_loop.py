@@ -12,7 +12,7 @@ import torch
 
 import ready
 from clipseg.checkpoints.files import read_weights
-from clipseg.errors import CheckpointMismatchError, ConfigurationError, OutputError, UsageError
+from clipseg.errors import CheckpointMismatchError, ConfigurationError, DataError, OutputError, UsageError
 from clipseg.segmenter import Segmenter
 from clipseg.training import loop
 from clipseg.training.loop import Trainer
@@ -250,6 +250,20 @@ def test_workers_outlive_the_signals_that_end_a_run():
     rest = list(batches)
     assert len([first, *rest]) == 6
     assert torch.equal(rest[-1][0]["pixels"], work.part(5, 0)["pixels"])
+
+
+@pytest.mark.parametrize("kind", [DataError, KeyError])
+def test_an_error_in_a_worker_ends_it(monkeypatch, kind):
+    """It is raised as it was, and no worker, which outlives signals, is left to wait for."""
+
+    def draw(self, index, rng):
+        raise kind("no such picture")
+
+    monkeypatch.setattr(Squares, "draw", draw)
+    batches = steps_of(trainer(Path("unused"))._work(0), 0, 6, workers=2)
+    with pytest.raises(kind, match=r"^no such picture$" if kind is DataError else "no such picture"):
+        next(batches)
+    assert not multiprocessing.active_children()
 
 
 def test_a_crash_while_saving_leaves_the_last_checkpoint(trained, tmp_path, monkeypatch):

@@ -257,6 +257,8 @@ def test_short_forms(prompted, recipe):
     assert (changed.stages[0].steps, changed.stages[0].lr, changed.stages[0].betas) == (3, 1.0, (0.5, 0.6))
     assert (changed.model.start, changed.seed) == ("elsewhere", 2)
     assert prompted('validation={kind="own", root="v"}').validation == DataRecipe("own", "v")
+    with pytest.raises(ConfigurationError, match="unknown key 'step'; did you mean 'steps'"):
+        prompted("step=3")
     with pytest.raises(ConfigurationError, match="unknown key 'steps'"):
         recipe("steps=3")  # of which of its two stages?
 
@@ -301,7 +303,7 @@ def test_a_recipe_on_top_of_another(tmp_path, prompted):
 
 def test_names_of_recipes():
     assert read_recipe("nano") == read_recipe(FOLDER / "nano.toml")
-    with pytest.raises(ConfigurationError, match=r"no recipe is named 'rd46'; did you mean 'rd64'\?, or give the path"):
+    with pytest.raises(ConfigurationError, match=r"no recipe is named 'rd46'; did you mean 'rd64'\?; or give the path"):
         read_recipe("rd46")
 
 

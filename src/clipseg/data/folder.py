@@ -135,7 +135,9 @@ def _file(name: str, bases: Sequence[Path], what: str) -> Path:
 
 
 def _folders(root: Path, names: Sequence[str]) -> list[Path]:
-    return [root / name for name in names if (root / name).is_dir()]
+    """-> the folders in a folder that are called so, in any letter case, in the order of the names."""
+    found = [path for path in sorted(root.iterdir()) if path.name.casefold() in names and path.is_dir()]
+    return sorted(found, key=lambda path: names.index(path.name.casefold()))
 
 
 # Names of files and folders

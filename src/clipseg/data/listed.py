@@ -212,9 +212,10 @@ class ListedData(SampleDataset):
         picture = np.asarray(to_rgb(entry.picture))
         size_hw = picture.shape[:2]
         asked = self._negative(entry, rng) if entry.annotation is None or rng.random() < self._negatives else None
+        if asked is None or entry.annotation is not None:  # of a negative too: what is broken is so in every draw
+            marked = self._marked(entry, (size_hw[0], size_hw[1]))
         if asked is None:
             asked = (entry.thing, entry.phrases)
-            marked = self._marked(entry, (size_hw[0], size_hw[1]))
         else:
             marked = Marked(np.zeros(size_hw, np.bool_))
         thing, phrases = asked

@@ -70,6 +70,9 @@ def mask_levels(path: Path) -> tuple[NDArray[np.integer], bool]:
         return indices, True
     if picture.mode.startswith("I"):
         return np.asarray(picture).astype(np.int64).clip(0, 65535), False
+    if picture.mode == "F":  # TIFF: from 0 to 1, or to 255
+        levels = np.nan_to_num(np.asarray(picture))
+        return (levels * (255 if levels.max() <= 1 else 1)).clip(0, 65535).astype(np.int64), False
     if picture.mode in ("1", "L"):
         return np.asarray(picture.convert("L")), False
     return np.asarray(flatten(picture, "black")).max(axis=2), False

@@ -39,12 +39,19 @@ class Problems(list[Problem]):
         if on_problem not in get_args(OnProblem):
             raise UsageError(f"on_problem is {on_problem!r}; known are {', '.join(get_args(OnProblem))}")
         self.on_problem = on_problem
+        self._known: set[Problem] = set()
 
     def report(self, path: Path, line: int | None, message: str) -> None:
-        """Note a problem, and log it. Raises DataError, which says "path:line: message", under "raise"."""
+        """Note a problem, if it is a new one, and log it.
+
+        Raises DataError, which says "path:line: message", under "raise".
+        """
         problem = Problem(path, line, message)
         if self.on_problem == "raise":
             raise DataError(str(problem))
+        if problem in self._known:  # an entry that is drawn again
+            return
+        self._known.add(problem)
         self.append(problem)
         _log.log(logging.WARNING if len(self) <= LOGGED else logging.INFO, "%s; passed over", problem)
         if len(self) == LOGGED:

@@ -229,7 +229,7 @@ def find_recipe(name_or_path: str | Path) -> Path:
     shipped = FOLDER / f"{name_or_path}.toml"
     if not shipped.is_file():
         hint = nearest(str(name_or_path), shipped_recipes())
-        raise ConfigurationError(f"no recipe is named {str(name_or_path)!r}; {hint}, or give the path of a .toml file")
+        raise ConfigurationError(f"no recipe is named {str(name_or_path)!r}; {hint}; or give the path of a .toml file")
     return shipped
 
 
@@ -253,12 +253,18 @@ def _extended(path: Path, seen: tuple[Path, ...]) -> Table:
 
 
 def _in_full(values: Table, text: str) -> str:
-    """An override as people write it -> with its whole key."""
+    """An override as people write it -> with its whole key. Raises ConfigurationError for a key that there is not."""
     key, equals, value = text.partition("=")
+    if not equals:  # told by `override`
+        return text
     if key in SHORT and not value.lstrip().startswith("{"):
         return f"{SHORT[key]}{equals}{value}"
     own = {item.name for item in fields(Recipe)}
     of_stage = {item.name for kind in (Stage, PromptedStage) for item in fields(kind)}
-    if key not in own and key in of_stage and len(values.get("stages", ())) == 1:
+    if len(values.get("stages", ())) != 1:
+        of_stage = set()
+    if key not in own and key in of_stage:
         return f"stages.0.{text}"
+    if "." not in key and key not in own:
+        raise ConfigurationError(f"unknown key {key!r}; {nearest(key, sorted({*own, *SHORT, *of_stage}))}")
     return text

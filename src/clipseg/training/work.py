@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset
 
+from clipseg.errors import ClipsegError
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
 from clipseg.training.distributed import Processes
 from clipseg.training.signals import CAUGHT
@@ -66,31 +67,51 @@ class Work(Protocol):
         """-> how good the model is by now."""
 
 
-class _Parts(IterableDataset[Batch]):
-    """The parts of steps begin to end, shared out among the loader's workers."""
+class _Parts(IterableDataset[Batch | ClipsegError]):
+    """The parts of steps begin to end, shared out among the loader's workers; where one cannot be made, its error.
+
+    Were it raised in a worker, the loader would raise another of its type, with a traceback for a message.
+    """
 
     def __init__(self, work: Work, begin: int, end: int) -> None:
         self.work, self.begin, self.end = work, begin, end
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch | ClipsegError]:
         info = torch.utils.data.get_worker_info()
         offset, stride = (0, 1) if info is None else (info.id, info.num_workers)
         parts = self.work.parts
         for number in range(self.begin * parts + offset, self.end * parts, stride):
-            yield self.work.part(*divmod(number, parts))
+            yield self._part(*divmod(number, parts))
+
+    def _part(self, step: int, number: int) -> Batch | ClipsegError:
+        try:
+            return self.work.part(step, number)
+        except ClipsegError as error:
+            return error
 
 
 def steps_of(work: Work, begin: int, end: int, workers: int) -> Generator[list[Batch], None, None]:
     """-> the parts of each step from begin to end, made ahead of time by worker processes if there are any.
 
-    The workers end when the iterator does, or is closed.
+    The workers end when the iterator does, or is closed. Raises what making a part raises.
     """
     loader = DataLoader(
         _Parts(work, begin, end), batch_size=None, num_workers=workers, worker_init_fn=_left_alone if workers else None
     )
     parts = iter(loader)
-    for _ in range(begin, end):
-        yield [next(parts) for _ in range(work.parts)]
+    try:
+        for _ in range(begin, end):
+            yield [_made(next(parts)) for _ in range(work.parts)]
+    finally:
+        if workers:  # they ignore signals, and the traceback of an error would keep them waiting for ever
+            parts._shutdown_workers()  # type: ignore[attr-defined]  # of the iterator that has workers
+
+
+def _made(part: Batch | ClipsegError) -> Batch:
+    """-> the part. Raises the error that making it raised."""
+    if isinstance(part, ClipsegError):
+        raise part
+    return part
 
 
 def _left_alone(_worker: int) -> None:
