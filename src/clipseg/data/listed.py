@@ -283,5 +283,7 @@ def _nothing(root: Path, listing: Listing, problems: Problems, split: str | None
     if problems:
         return f"{root}: nothing usable ({listing.kind}): {len(problems)} problems, the first: {problems[0]}"
     if listing.entries and split is not None:
-        return f"{root}: no picture falls into the split {split!r}; add pictures, or change val_share"
+        return (
+            f"{root}: no picture falls into the split {split!r}; add pictures, or change val_share (data.val_share=0.5)"
+        )
     return f"{root}: nothing is marked in it ({listing.kind})"

@@ -101,7 +101,8 @@ class RunFolder:
             shown = ", ".join(f"{key} ({theirs.get(key)!r} there, {ours.get(key)!r} here)" for key in differing[:5])
             more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
             raise ConfigurationError(
-                f"{self.path} holds a run of another recipe; differing are {shown}{more}; give another folder"
+                f"{self.path} holds a run of another recipe; differing are {shown}{more}; "
+                "give another folder, or begin anew with --no-resume"
             )
 
     def claim(self, configuration: Mapping[str, Any]) -> None:
