@@ -76,6 +76,9 @@ def test_a_new_edition_begins_with_what_fits_of_an_earlier_one(tmp_path):
     shared = words.keys() & known.keys()
     assert len(shared) > 500
     assert all(own[TOKEN_VECTORS][words[word]].equal(given[TOKEN_VECTORS][known[word]]) for word in shared)
+    larger = new_model(dataclasses.replace(refined, image_size=48), kinds).model
+    expected = earlier.model.clip.vision_model.embeddings.positions((6, 6))[0]
+    assert larger.clip.vision_model.embeddings.position_embedding.weight.equal(expected), "on the grid of the new model"
     assert "house</w>" in words.keys() - known.keys(), "and new ones are new"
 
 

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from clipseg.checkpoints.files import read_json, read_weights
 from clipseg.checkpoints.hub import find_file
 from clipseg.configuration.base import CONFIG_NAME
@@ -33,6 +35,7 @@ from clipseg.training.tasks import TEMPLATES
 log = logging.getLogger(__name__)
 
 DESCRIBING_WEIGHT = 20  # how often each word of descriptions counts among the names that a vocabulary is made for
+POSITION_VECTORS = "clip.vision_model.embeddings.position_embedding.weight"
 TOKEN_VECTORS = "clip.text_model.embeddings.token_embedding.weight"  # noqa: S105
 
 
@@ -56,10 +59,13 @@ def new_model(recipe: ModelRecipe, kinds: Sequence[Pictogram]) -> Beginning:
 def take_over(model: CLIPSegForImageSegmentation, tokenizer: CLIPTokenizer, begin: str) -> None:
     """Give a new model the weights of an earlier edition that fit, and the vectors of the tokens that both know.
 
-    Raises CheckpointError and its kinds where there is none.
+    Position vectors are resized to the new model's grid, as for pictures of another size. Raises CheckpointError and its kinds where there is none.
     """
     earlier = CLIPSegForImageSegmentation.from_pretrained(begin)
     given, own = earlier.state_dict(), model.state_dict()
+    side = model.clip.vision_model.embeddings.table_side
+    with torch.no_grad():
+        given[POSITION_VECTORS] = earlier.clip.vision_model.embeddings.positions((side, side))[0].clone()
     fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     vectors, theirs = own[TOKEN_VECTORS].clone(), given[TOKEN_VECTORS]
     places = tokenizer.get_vocab()
