@@ -59,7 +59,8 @@ def new_model(recipe: ModelRecipe, kinds: Sequence[Pictogram]) -> Beginning:
 def take_over(model: CLIPSegForImageSegmentation, tokenizer: CLIPTokenizer, begin: str) -> None:
     """Give a new model the weights of an earlier edition that fit, and the vectors of the tokens that both know.
 
-    Position vectors are resized to the new model's grid, as for pictures of another size. Raises CheckpointError and its kinds where there is none.
+    Position vectors are resized to the new model's grid, as for pictures of another size. Raises CheckpointError and
+    its kinds where there is none.
     """
     earlier = CLIPSegForImageSegmentation.from_pretrained(begin)
     given, own = earlier.state_dict(), model.state_dict()
