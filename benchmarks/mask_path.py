@@ -42,6 +42,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  the name everyone gives it
 from numpy.typing import NDArray
+from pages import write_between_marks
 from PIL import Image
 from scipy import ndimage
 
@@ -54,7 +55,6 @@ from clipseg.masks.rules import DEFAULT_THRESHOLD
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
 
 ENCODER = "encoder"
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 CLEANED: Mapping[str, Any] = {"fill_holes": True, "min_area": "0.01%", "keep": "largest"}
 
 Call = Callable[[], object]
@@ -312,15 +312,6 @@ def table(figures: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def write_between_markers(path: Path, text: str) -> None:
-    """A page -> the same with the text between its markers; a new page is nothing else."""
-    page = path.read_text(encoding="utf-8") if path.exists() else f"{BEGIN}\n{END}\n"
-    if BEGIN not in page or END not in page:
-        sys.exit(f"{path} has no place for the table; put the lines {BEGIN} and {END} where it belongs")
-    before, after = page.split(BEGIN)[0], page.split(END)[1]
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
-
-
 def main() -> None:
     """Measure, and say what was found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -372,7 +363,7 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     if options.markdown:
-        write_between_markers(options.markdown, text)
+        write_between_marks(options.markdown, text)
     sys.stdout.write(text + "\n")
 
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from pages import write_between_marks
+
 from clipseg.analysis.visual_prompts import PAPER_GAINS
 from clipseg.data.scene_samples import SceneSamples
 from clipseg.evaluation.options import options_for
@@ -66,7 +68,6 @@ ROWS = (
     Row("CLIP-Deconv", "clip-deconv", (5,), visual=False, negatives=0.0, paper=(37.7, 71.2, None, None)),
 )
 TASKS = ("referring", "zero_shot", "one_shot", "one_shot_unknown")
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 Figures: TypeAlias = dict[str, float]
 STYLES = ("whole", "crop", "dim", "blur", "blur_highlight", "crop_blur_highlight")
 
@@ -137,13 +138,6 @@ def styles_table(model: Path, samples: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def into_page(page: Path, text: str) -> None:
-    """Put text between the marks of a page."""
-    before, _, rest = page.read_text("utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n{text}{end}{after}", "utf-8")
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/reproduction"))
@@ -164,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text += "\n" + styles_table(given.out / done[0][0].recipe / "model", given.samples)
     print(text)
     if given.markdown is not None:
-        into_page(given.markdown, "\n" + text)
+        write_between_marks(given.markdown, text)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pages import write_between_marks
 from PIL import Image
 
 from clipseg import CLIPSegConfig, CLIPTokenizer
@@ -48,7 +49,6 @@ from clipseg.training.stages import PromptedStage
 from clipseg.training.stepping import Stepper
 from clipseg.training.work import Batch, steps_of
 
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 PHRASES = ("a cat", "the red cup", "a jar on the table", "wood")
 ENDLESS = 10**6  # steps
 
@@ -236,15 +236,6 @@ def _memory(figures: dict[str, Any]) -> Iterator[str]:
         yield f"| {CASES[name].says} | {cells} |"
 
 
-def write_between_markers(path: Path, text: str) -> None:
-    """A page -> the same with the text between its markers; a new page is nothing else."""
-    page = path.read_text(encoding="utf-8") if path.exists() else f"{BEGIN}\n{END}\n"
-    if BEGIN not in page or END not in page:
-        sys.exit(f"{path} has no place for the table; put the lines {BEGIN} and {END} where it belongs")
-    before, after = page.split(BEGIN)[0], page.split(END)[1]
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
-
-
 def main() -> None:
     """Measure, and say what was found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -299,7 +290,7 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     if options.markdown:
-        write_between_markers(options.markdown, text)
+        write_between_marks(options.markdown, text)
     sys.stdout.write(text + "\n")
 
 

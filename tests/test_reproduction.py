@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ PAGE = ROOT / "docs" / "reproduction.md"
 
 
 @pytest.fixture(scope="module")
-def script() -> dict:
-    return runpy.run_path(str(ROOT / "benchmarks" / "reproduction.py"), run_name="reproduction")
+def script() -> Iterator[dict]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")  # as where a script is run
+        yield runpy.run_path(str(ROOT / "benchmarks" / "reproduction.py"), run_name="reproduction")
 
 
 def test_a_row_for_each_of_the_papers_ablations_and_its_baseline(script) -> None:
@@ -38,7 +41,7 @@ def test_the_table(script) -> None:
 def test_only_what_is_between_the_marks_changes(script, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(PAGE.read_text("utf-8"), "utf-8")
-    script["into_page"](page, "| new |\n")
+    script["write_between_marks"](page, "| new |\n")
     written, before = page.read_text("utf-8"), PAGE.read_text("utf-8")
     assert "<!-- figures: begin -->\n| new |\n<!-- figures: end -->" in written
     assert written.partition("<!-- figures")[0] == before.partition("<!-- figures")[0]

@@ -43,6 +43,22 @@ def upsampling_head(width: int, patch_size: int, refined: bool) -> nn.Module:
     )
 
 
+def modulation(multiply: nn.Module, add: nn.Module, conditions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """FiLM's two maps and conditions (B, P, E) -> what states are multiplied by and what is added, each (B, P, 1, d).
+
+    FiLM: Perez et al., AAAI 2018, equation 2.
+    """
+    return multiply(conditions)[:, :, None], add(conditions)[:, :, None]
+
+
+def upsampled(head: nn.Module, states: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """An upsampling head and states (B, P, N, d) -> logits (B, P, H, W); the class token has no place in them."""
+    pictures, prompts = states.shape[:2]
+    cells = states[:, :, 1:].flatten(0, 1).transpose(1, 2).unflatten(2, grid)  # (B·P, d, gh, gw)
+    logits: torch.Tensor = head(cells).unflatten(0, (pictures, prompts))[:, :, 0]
+    return logits
+
+
 class CLIPSegDecoder(nn.Module):
     """Walks the taps from the deepest up; one step is modulated by the condition (FiLM); a head makes pixels."""
 
@@ -98,8 +114,7 @@ class CLIPSegDecoder(nn.Module):
         States are (B·P, N, d) and attentions (B·P, h, N, N).
         """
         pictures, prompts = conditions.shape[:2]
-        conditions = conditions.to(self.film_mul.weight.dtype)
-        mul, add = (film(conditions)[:, :, None] for film in (self.film_mul, self.film_add))  # (B, P, 1, d)
+        mul, add = modulation(self.film_mul, self.film_add, conditions.to(self.film_mul.weight.dtype))
         y = torch.zeros((), dtype=reduced[0].dtype, device=reduced[0].device)
         states, attentions = [], []
         for step, layer in enumerate(self.layers):
@@ -116,9 +131,7 @@ class CLIPSegDecoder(nn.Module):
             if output_attentions and weights is not None:
                 spread = weights.unflatten(0, (pictures, seen)).expand(-1, prompts, -1, -1, -1)
                 attentions.append(spread.flatten(0, 1))
-        y = y.flatten(0, 1)[:, 1:].transpose(1, 2).unflatten(2, grid)  # (B·P, d, gh, gw), without the class token
-        logits = self.transposed_convolution(y)[:, 0]  # (B·P, H, W)
-        return logits.unflatten(0, (pictures, prompts)), tuple(states), tuple(attentions)
+        return upsampled(self.transposed_convolution, y, grid), tuple(states), tuple(attentions)
 
     def initialise(self, config: CLIPSegConfig) -> None:
         """Draw the layers as CLIP's; FiLM, reductions and head keep PyTorch's defaults, with linear biases at zero."""

@@ -21,7 +21,7 @@ from clipseg.checkpoints.hub import find_file
 from clipseg.configuration.base import CONFIG_NAME
 from clipseg.configuration.deconv import CLIPDeconvConfig
 from clipseg.errors import ConfigurationError
-from clipseg.modeling.decoder import upsampling_head
+from clipseg.modeling.decoder import modulation, upsampled, upsampling_head
 from clipseg.modeling.initialisation import zero_biases
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
 from clipseg.modeling.vision import Grid
@@ -61,13 +61,10 @@ class CLIPDeconvDecoder(nn.Module):
 
         It has no attentions to give.
         """
-        prompts = conditions.shape[1]
-        conditions = conditions.to(self.film_mul.weight.dtype)
-        mul, add = (film(conditions)[:, :, None] for film in (self.film_mul, self.film_add))  # (B, P, 1, d)
-        y = self.mix(mul * reduced[0][:, None] + add).flatten(0, 1)  # (B·P, N, d)
-        cells = y[:, 1:].transpose(1, 2).unflatten(2, grid)  # (B·P, d, gh, gw), without the class token
-        logits = self.transposed_convolution(cells)[:, 0].unflatten(0, (-1, prompts))
-        return logits, (y,) if output_hidden_states else (), ()
+        mul, add = modulation(self.film_mul, self.film_add, conditions.to(self.film_mul.weight.dtype))
+        y = self.mix(mul * reduced[0][:, None] + add)  # (B, P, N, d)
+        states = (y.flatten(0, 1),) if output_hidden_states else ()
+        return upsampled(self.transposed_convolution, y, grid), states, ()
 
     def initialise(self, config: CLIPDeconvConfig) -> None:
         """Draw PyTorch's defaults, with linear biases at zero, as in CLIPSeg's own decoder."""
