@@ -20,6 +20,7 @@ MOST_LINES = 400
 ROOMS: dict[str, set[str]] = {
     "version": set(),
     "errors": set(),
+    "folder_lock": {"errors"},
     "checkpoints": {"errors"},
     "configuration": {"errors", "checkpoints", "version"},
     "modeling": {"errors", "checkpoints", "configuration"},
@@ -46,11 +47,12 @@ ROOMS: dict[str, set[str]] = {
     },
     "training": {
         "errors", "version", "checkpoints", "configuration", "modeling", "processing", "prompting", "masks", "data",
-        "metrics", "segmenter", "evaluation",
+        "metrics", "segmenter", "evaluation", "folder_lock",
     },
     "cli": {
         "errors", "version", "checkpoints", "configuration", "modeling", "processing", "prompting", "masks",
         "fits", "segmenter", "formats", "video", "video_files", "data", "evaluation", "training", "analysis",
+        "folder_lock",
     },
     "__init__": {"version"},
     "__main__": {"cli"},

@@ -1,10 +1,12 @@
 """Several processes that train one model, on CPUs: the same weights as one, and restarts that change nothing."""
 
 import signal
+import time
 
 import pytest
 
-from clipseg.errors import ConfigurationError
+from clipseg.errors import ConfigurationError, OutputError
+from clipseg.folder_lock import held
 from clipseg.training.distributed import Processes, environment
 from small_runs import checkpoints, ended, far_apart, log_of, same, start, weights
 
@@ -84,6 +86,33 @@ def test_a_signal_to_one_process_ends_all_of_them_well(together, tmp_path):
     code, errors = ended(start(out, processes=2))
     assert code == 0, errors
     assert same(weights(out), weights(together))
+
+
+@pytest.mark.slow
+def test_a_launcher_that_is_killed_leaves_nobody_behind(together, tmp_path):
+    """Nobody would start its processes again, so they end by themselves, and well."""
+    out = tmp_path / "run"
+    body = kill(tmp_path, at=1, whom="os.getppid()").replace("return step(", "time.sleep(1); return step(")
+    launcher = start(out, f"import time\n{body}", processes=2)
+    with launcher.stdout, launcher.stderr:  # which its processes have too, so that they end later
+        assert launcher.wait(timeout=120) == -signal.SIGKILL
+    deadline = time.monotonic() + 60
+    while not is_free(out):
+        assert time.monotonic() < deadline, "its processes go on without it"
+        time.sleep(0.2)
+    assert not (out / "model").exists()
+    assert checkpoints(out)
+    code, errors = ended(start(out, processes=2))
+    assert code == 0, errors
+    assert same(weights(out), weights(together))
+
+
+def is_free(folder):
+    try:
+        with held(folder):
+            return True
+    except OutputError:
+        return False
 
 
 def test_one_process_needs_no_launcher(monkeypatch):

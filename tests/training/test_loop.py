@@ -21,6 +21,7 @@ from clipseg.training.recipes import Settings
 from clipseg.training.stages import PromptedStage, Stage
 from clipseg.training.stepping import NotFiniteError, Stepper
 from clipseg.training.work import Validation, steps_of
+from elsewhere import held_elsewhere
 from small_runs import SETTINGS, STAGE, checkpoints, far_apart, log_of, same, trainer, weights
 from square_samples import Squares
 
@@ -337,6 +338,11 @@ def test_a_finished_run_without_its_model(trained, tmp_path, monkeypatch):
     broken_at(monkeypatch, 1)
     trainer(tmp_path).fit()
     assert same(weights(tmp_path), weights(trained))
+
+
+def test_a_folder_that_another_process_trains_in(trained):
+    with held_elsewhere(trained), pytest.raises(OutputError, match="is being written by another process"):
+        trainer(trained).fit()
 
 
 def test_beginning_anew(trained, tmp_path):

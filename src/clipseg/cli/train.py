@@ -85,13 +85,16 @@ def train(
         _show(chosen)
         return
 
-    from clipseg.training.distributed import environment, launch  # after the recipe: torch takes seconds, and a
-    from clipseg.training.run_folder import RunFolder  # mistyped key is no reason to wait
+    # After the recipe: torch takes seconds, and a mistyped key is no reason to wait.
+    from clipseg.folder_lock import held
+    from clipseg.training.distributed import environment, launch
+    from clipseg.training.run_folder import RunFolder
 
     if processes > 1 and environment().world == 1:
         with output_folder(out):
             if resume is False:  # once, and not at every restart
-                RunFolder(out).clear()
+                with held(out):
+                    RunFolder(out).clear()
             flags = ["--device", device, *["--tensorboard"] * tensorboard, *["--resume"] * bool(resume)]
             arguments = ["-m", "clipseg", "train", recipe, *overrides, "-o", str(out), *flags]
             context.exit(launch(arguments, processes, max_restarts))

@@ -7,7 +7,9 @@ launcher's own count of restarts differs between machines, so nothing is named o
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +27,7 @@ from clipseg.errors import ConfigurationError
 from clipseg.modeling.devices import available_device
 
 TIMEOUT = timedelta(minutes=5)
+LOOKS_EVERY = 1.0  # seconds between looks after the launcher
 """How long a process waits for the others. Validation and the writing of checkpoints fit into it, a hang does not."""
 
 Value = TypeVar("Value")
@@ -97,12 +100,36 @@ def joined() -> Iterator[Processes]:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=TIMEOUT)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _launcher_watched():
             # A head's gradient may lie in another order than its weight; what that costs is nothing here.
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
             yield processes
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def _launcher_watched() -> Iterator[None]:
+    """Within the block, this process is told to end well, as by SIGTERM, when the one that started it is no more.
+
+    A launcher that is killed cannot hand the signal on; without it nobody would start a dead process again, and those
+    alive would wait for it.
+    """
+    parent, over = os.getppid(), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(LOOKS_EVERY):
+            if os.getppid() != parent:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    watcher = threading.Thread(target=watch, name="launcher", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
 
 
 def training_device(name: str | torch.device, processes: Processes) -> torch.device:

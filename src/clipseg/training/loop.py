@@ -25,6 +25,7 @@ from clipseg.checkpoints.files import write_json
 from clipseg.data.sample import SampleDataset
 from clipseg.data.scenes import SceneGenerator
 from clipseg.errors import CheckpointMismatchError, ConfigurationError, UsageError
+from clipseg.folder_lock import held
 from clipseg.masks.png import save_picture
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
 from clipseg.processing.processors import CLIPSegProcessor
@@ -113,10 +114,13 @@ class Trainer:
         """Train to the end -> the folder of the model; None where SIGTERM or SIGINT ended it, after a checkpoint.
 
         A run that is finished does nothing. Raises ConfigurationError where the folder belongs to another run, or holds
-        nothing to go on from and should; NotFiniteError, OutputError, and what reading data raises.
+        nothing to go on from and should; OutputError where another process trains in it, or it cannot be written;
+        NotFiniteError, and what reading data raises.
         """
         with ExitStack() as stack:
             stack.enter_context(torch.random.fork_rng([self.device] if self.device.type == "cuda" else []))
+            if self.processes.first:
+                stack.enter_context(held(self.folder.path))
             checkpoint = self._begin(resume)
             position = Position() if checkpoint is None else checkpoint.position
             if position.stage == len(self.stages) and self.folder.model.is_dir():

@@ -1,6 +1,7 @@
 """What a training run leaves behind, and finds again: its configuration, its log and its checkpoints.
 
     OUT/recipe.json                     what the folder belongs to
+    OUT/.lock                           the number of the process that trains in it, or did last
     OUT/log.jsonl                       a JSON object a line
     OUT/checkpoints/step-0000400/       weights.safetensors, optimizer.pt, state.json
     OUT/checkpoints/best.json           which of them validated best
