@@ -278,8 +278,12 @@ def test_folders_are_made_and_permissions_are_the_usual(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "w.json"
     files.write_json(path, {"name": "Größe"})
     assert "Größe" in path.read_text(encoding="utf-8")
+    files.write_tensors(tmp_path / "w.safetensors", {"a": torch.zeros(2)})
+    files.write_tensors(tmp_path / "w.bin", {"a": torch.zeros(2)})
     (tmp_path / "usual").touch()
-    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "usual").stat().st_mode)
+    usual = stat.S_IMODE((tmp_path / "usual").stat().st_mode)
+    for written in (path, tmp_path / "w.safetensors", tmp_path / "w.bin"):
+        assert stat.S_IMODE(written.stat().st_mode) == usual
 
 
 def test_one_shard_or_many(tmp_path: Path) -> None:

@@ -235,9 +235,21 @@ def write_tensors(
     owned = _owned(tensors)
     with replacing(path) as temporary:
         if Path(path).suffix == ".safetensors":
-            safetensors.torch.save_file(owned, temporary, dict(metadata or {"format": "pt"}))
+            save_safetensors(temporary, owned, dict(metadata or {"format": "pt"}))
         else:
             torch.save(owned, temporary)
+
+
+def save_safetensors(path: Path, owned: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Contiguous tensors that share nothing -> a file with the permissions that other new files have.
+
+    Some releases of safetensors (0.8) leave it to its owner alone, so that a model folder in a shared place cannot be
+    read there. Raises OSError and SafetensorError.
+    """
+    path.touch()
+    usual = path.stat().st_mode
+    safetensors.torch.save_file(dict(owned), path, metadata)
+    path.chmod(usual)
 
 
 def _owned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

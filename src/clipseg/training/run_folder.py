@@ -30,9 +30,9 @@ from typing import Any, TypeAlias
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from clipseg.checkpoints.files import replacing, write_json
+from clipseg.checkpoints.files import replacing, save_safetensors, write_json
 from clipseg.errors import ConfigurationError, OutputError
 from clipseg.training.records import flattened
 from clipseg.version import __version__
@@ -162,7 +162,7 @@ class RunFolder:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             owned = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.weights.items()}
-            save_file(owned, partial / WEIGHTS)
+            save_safetensors(partial / WEIGHTS, owned)
             torch.save(checkpoint.optimizer, partial / OPTIMIZER)
             state = {
                 **vars(checkpoint.position),
