@@ -34,8 +34,8 @@ STREAM = 9_100_000  # first number of every seed here; `clipseg evaluate` has 9,
 SCENES = 100
 THRESHOLD = 0.5
 
-LARGE_SIDE = 512  # pixels of the pictures whose outlines are measured: four times the resolution of nano's maps
-TOLERANCE = 3.0  # pixels of LARGE_SIDE; a twelfth of what one patch covers there
+LARGE_SIDE = 512  # pixels of the pictures whose outlines are measured: 1.6 times the resolution of nano's maps
+TOLERANCE = 3.0  # pixels of LARGE_SIDE; a ninth of what one patch covers there
 SMALL_AREA = (0.005, 0.015)  # of the picture: "about a hundredth"
 FOUND = 0.5  # IoU from which an object counts as found
 
@@ -72,6 +72,11 @@ def figures(group: str, values: dict[str, list[float]]) -> dict[str, Figure]:
     return {name: Figure(group, name, float(np.mean(each)), len(each)) for name, each in values.items()}
 
 
+def as_large_as_the_input(segmenter: Segmenter) -> SceneGenerator:
+    """A segmenter -> a generator of scenes that its model sees pixel for pixel."""
+    return SceneGenerator(SEEN, SceneOptions(size=segmenter.model.config.vision_config.image_size))
+
+
 def scenes(generator: SceneGenerator, count: int, *seed: int) -> Iterator[tuple[int, Scene, torch.Tensor]]:
     """-> number, scene and its truth (K, S, S) of `count` scenes."""
     for number in range(count):
@@ -92,7 +97,7 @@ def select(segmenter: Segmenter, count: int, seed: int) -> Answer:
 
     The reference is what a user would do with the two single masks, decided at the same threshold: NumPy's & ~ and |.
     """
-    generator, values = SceneGenerator(SEEN), dict[str, list[float]]()
+    generator, values = as_large_as_the_input(segmenter), dict[str, list[float]]()
     for _, scene, truth in scenes(generator, count, seed, 0):
         names = names_of(generator, scene)
         pairs = list(permutations(range(len(names)), 2))
@@ -151,7 +156,7 @@ def several(generator: SceneGenerator, kind: int, seed: Sequence[int]) -> ImageP
 
 def mix(segmenter: Segmenter, count: int, seed: int) -> Answer:
     """Every object by its name, by an example, and by half of each."""
-    generator, values = SceneGenerator(SEEN), dict[str, list[float]]()
+    generator, values = as_large_as_the_input(segmenter), dict[str, list[float]]()
     for number, scene, truth in scenes(generator, count, seed, 1):
         texts = [TextPrompt(name) for name in names_of(generator, scene)]
         examples = [several(generator, kind, [STREAM, seed, 2, number, kind]) for kind in scene.kinds]
@@ -170,7 +175,7 @@ def mix(segmenter: Segmenter, count: int, seed: int) -> Answer:
 def show(segmenter: Segmenter, count: int, seed: int) -> Answer:
     """Every object by an example that holds other things too: as it is, and by some styles."""
     styles = ("whole", "crop_blur_highlight", "crop", "blur3_highlight01", "cut_out")
-    generator, values = SceneGenerator(SEEN), dict[str, list[float]]()
+    generator, values = as_large_as_the_input(segmenter), dict[str, list[float]]()
     for number, scene, truth in scenes(generator, count, seed, 3):
         examples = [several(generator, kind, [STREAM, seed, 4, number, kind]) for kind in scene.kinds]
         prompts = [ImagePrompt(one.picture, mask=one.mask, style=style) for style in styles for one in examples]
@@ -191,7 +196,7 @@ def show(segmenter: Segmenter, count: int, seed: int) -> Answer:
 
 
 def sharpen(segmenter: Segmenter, count: int, seed: int) -> Answer:
-    """Outlines of every named object in pictures four times as fine as the model's maps."""
+    """Outlines of every named object in pictures finer than the model's maps."""
     ways = {"bilinear": {}, "bicubic": {"upsample": "bicubic"}, "guided": {"refine": "guided"}}
     generator = SceneGenerator(SEEN, SceneOptions(size=LARGE_SIDE))
     outlines, areas = dict[str, list[float]](), dict[str, list[float]]()

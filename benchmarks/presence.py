@@ -19,7 +19,7 @@ from PIL import Image
 
 from clipseg.checkpoints.files import write_json
 from clipseg.data.kinds import SEEN
-from clipseg.data.scenes import SceneGenerator
+from clipseg.data.scenes import SceneGenerator, SceneOptions
 from clipseg.masks.presence import Presence
 from clipseg.metrics import area_under_roc, calibration_error
 from clipseg.segmenter import Segmenter
@@ -29,7 +29,7 @@ STREAM = 9_400_000  # first number of every seed here
 
 def scores(segmenter: Segmenter, scenes: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores of names of things that are in the scenes, and of as many that are not."""
-    generator = SceneGenerator(SEEN)
+    generator = SceneGenerator(SEEN, SceneOptions(size=segmenter.model.config.vision_config.image_size))
     present, absent = [], []
     for number in range(scenes):
         scene = generator.scene([STREAM, seed, 0, number])

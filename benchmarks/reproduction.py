@@ -28,19 +28,20 @@ from clipseg.segmenter import Segmenter
 from clipseg.training.recipes import read_recipe
 from clipseg.training.run import trainer_of
 
+SIDE = 256  # pixels of scenes and of the models' input
 FOLD = 0  # of kinds that no decoder is trained on
 SEED = 4_000_000  # of the scenes that are asked about; those trained on have seed 0
 SCALED_DOWN = {
     "model.start": "nano",
     "model.decoder_intermediate_size": 256,
-    "stages.0.size": 128,
+    "stages.0.size": SIDE,
     "stages.0.batch": 32,
     "stages.0.crop": False,
     "stages.0.validate_every": 0,
     "precision": "bfloat16",
     "workers": 1,
 }
-TRAINED_ON = {"kind": "scenes", "length": 20_000, "fold": FOLD, "described": 0.3}
+TRAINED_ON = {"kind": "scenes", "size": SIDE, "length": 20_000, "fold": FOLD, "described": 0.3}
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,9 @@ def trained(row: Row, out: Path, steps: int) -> Path:
 def measured(model: Path, samples: int, style: str) -> Figures:
     """A model's folder -> its figures, in hundredths."""
     segmenter = Segmenter.from_pretrained(model)
-    referring = SceneSamples(samples, described=1.0, seed=SEED)
-    apart = SceneSamples(samples, fold=FOLD, split="test", visual=True, seed=SEED + 1)
-    unknown = SceneSamples(samples, kinds="held-out", visual=True, seed=SEED + 2)
+    referring = SceneSamples(samples, size=SIDE, described=1.0, seed=SEED)
+    apart = SceneSamples(samples, size=SIDE, fold=FOLD, split="test", visual=True, seed=SEED + 1)
+    unknown = SceneSamples(samples, size=SIDE, kinds="held-out", visual=True, seed=SEED + 2)
     asked = {
         "referring": (referring, "text"),
         "zero_shot": (apart, "text"),
@@ -126,7 +127,7 @@ def table(rows: Sequence[tuple[Row, Figures]], steps: int, samples: int) -> str:
 def styles_table(model: Path, samples: int) -> str:
     """The folder of the first model -> Markdown: how it fares with examples shown in other styles."""
     segmenter = Segmenter.from_pretrained(model)
-    data = SceneSamples(samples, fold=FOLD, split="test", visual=True, seed=SEED + 1)
+    data = SceneSamples(samples, size=SIDE, fold=FOLD, split="test", visual=True, seed=SEED + 1)
     lines = ["How CLIPSeg (PC+) fares where the one example is shown otherwise (mean IoU per sample · AP):", ""]
     lines += ["| style | one-shot | ΔP of plain CLIP in the paper |", "|---|---|---|"]
     for style in STYLES:

@@ -1,9 +1,9 @@
 """Show what fine-tuning does: nano on woodcuts, before and after `clipseg train finetune` on 50 of them.
 
-    python examples/finetune_demo.py --markdown docs/finetuning.md --picture docs/images/finetuning.png
-    python examples/finetune_demo.py train=lora lr=3e-3 cache=false       what follows is for the recipe
+    python benchmarks/finetuning.py --markdown docs/finetuning.md --picture docs/images/finetuning.png
+    python benchmarks/finetuning.py train=lora lr=3e-3 cache=false       what follows is for the recipe
 
-Draws the pictures of make_style_set.py, measures nano on the 50 that are held out, trains, and measures again. Needs
+Draws the pictures of style_set.py, measures nano on the 50 that are held out, trains, and measures again. Needs
 Debian's fonts-noto-color-emoji and unicode-cldr-core.
 """
 
@@ -20,8 +20,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from make_style_set import write_style_set
+from pages import write_between_marks
 from PIL import Image
+from style_set import write_style_set
 
 from clipseg import Masks, Segmenter
 from clipseg.analysis.picture_grid import labelled_grid
@@ -29,7 +30,6 @@ from clipseg.data.own import open_data
 from clipseg.data.sample import Sample
 from clipseg.masks.draw import paint_masks
 
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 TRAIN, HELD_OUT = 50, 50
 THRESHOLD = 0.5
 SHOWN = 8
@@ -80,15 +80,6 @@ def drawn(samples: list[Sample], before: Figures, after: Figures) -> Image.Image
     return labelled_grid(("picture", "truth", "before", "after"), rows)
 
 
-def write_between_markers(path: Path, text: str) -> None:
-    """A page -> the same with the text between its markers."""
-    page = path.read_text(encoding="utf-8")
-    if BEGIN not in page or END not in page:
-        sys.exit(f"{path} has no place for the table; put the lines {BEGIN} and {END} where it belongs")
-    before, after = page.split(BEGIN)[0], page.split(END)[1]
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
-
-
 def main() -> None:
     """Measure, train, and measure again."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -123,7 +114,7 @@ def main() -> None:
         options.picture.parent.mkdir(parents=True, exist_ok=True)
         drawn(samples, before, after).save(options.picture, optimize=True)
     if options.markdown:
-        write_between_markers(options.markdown, text)
+        write_between_marks(options.markdown, text)
     sys.stdout.write(text + "\n")
 
 

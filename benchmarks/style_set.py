@@ -1,6 +1,6 @@
 """Draw a small data set in a style that nano has never seen: woodcuts, coloured by hand and a little beside the lines.
 
-    python examples/make_style_set.py OUT [--train 50] [--held-out 50] [--seed 0]
+    python benchmarks/style_set.py OUT [--train 50] [--held-out 50] [--seed 0]
 
 Writes OUT/images/*.png, OUT/masks/*.png and OUT/table.csv with the columns image, mask, phrase and split ("train" or
 "test"), as anyone's own data may look; `clipseg train finetune data=OUT` reads it. Scenes, and so the true masks, are
