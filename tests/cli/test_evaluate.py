@@ -14,6 +14,7 @@ REPORT = SceneReport(
     iou_text_per_object_mean=0.51239,
     iou_example_per_object_mean=0.4,
     iou_unseen_example_per_object_mean=0.3,
+    iou_described_per_object_mean=0.2,
     auroc_presence=0.9,
     boundary_f1_text_per_object_mean=0.7,
     threshold=0.5,
@@ -22,6 +23,7 @@ REPORT = SceneReport(
     names=5,
     unseen_objects=4,
     unseen_kinds=2,
+    described_objects=6,
     absent_names=15,
     seed=2,
 )

@@ -12,19 +12,31 @@ from clipseg.data.pictograms import pictograms
 from clipseg.data.scenes import SceneGenerator, SceneOptions
 from clipseg.errors import UsageError
 from clipseg.evaluation import scenes as evaluation
-from clipseg.evaluation.scenes import SceneReport, evaluate_scenes, example, name_of
+from clipseg.evaluation.scenes import NamesInTurn, SceneReport, descriptions, evaluate_scenes, example
 from clipseg.masks.masks import Masks
 from clipseg.prompting.prompts import ImagePrompt, TextPrompt
 
-OPTIONS = SceneOptions(size=32, objects=(1, 3))
+OPTIONS = SceneOptions(size=32, objects=(2, 4))
 
 pytestmark = pytest.mark.usefixtures("installed_pictograms")
 
 
+class Drawn(list):
+    """Every scene that is drawn, with its generator; and what is true of descriptions, by picture and phrase."""
+
+    def __init__(self):
+        self.told = {}
+
+
 @pytest.fixture(autouse=True)
 def drawn(monkeypatch):
-    """Few kinds; and every scene that is drawn, as (characters, scene, must_contain) in order."""
-    scenes = []
+    """Few kinds; and all that is drawn."""
+    scenes = Drawn()
+
+    def remembered(generator, scene, rng):
+        told = descriptions(generator, scene, rng)
+        scenes.told |= {(scene.picture.tobytes(), prompt.text): mask for prompt, mask in told}
+        return told
 
     class Remembering(SceneGenerator):
         def scene(self, seed, kinds=None, *, must_contain=None):
@@ -35,11 +47,12 @@ def drawn(monkeypatch):
     monkeypatch.setattr(evaluation, "SEEN", SEEN[:9])
     monkeypatch.setattr(evaluation, "HELD_OUT", HELD_OUT[:3])
     monkeypatch.setattr(evaluation, "SceneGenerator", Remembering)
+    monkeypatch.setattr(evaluation, "descriptions", remembered)
     return scenes
 
 
 class Oracle:
-    """Answers a name, or an example's label, with the true mask of that kind; `sign` -1 turns the answer round."""
+    """Answers a name, a description or an example with the true mask; `sign` -1 turns the answer round."""
 
     def __init__(self, drawn, sign=1):
         self.drawn, self.sign, self.asked = drawn, sign, []
@@ -54,6 +67,8 @@ class Oracle:
         for prompt in prompts:
             kind = names.index(prompt.label)
             mask = scene.masks[scene.kinds.index(kind)] if kind in scene.kinds else np.zeros((32, 32), dtype=bool)
+            if isinstance(prompt, TextPrompt):
+                mask = self.drawn.told.get((scene.picture.tobytes(), prompt.text), mask)
             logits.append(self.sign * 20 * (2.0 * torch.from_numpy(mask) - 1))
         return Masks(torch.stack(logits), tuple(prompt.label for prompt in prompts), (32, 32))
 
@@ -63,12 +78,14 @@ def test_who_knows_the_truth_scores_one(drawn):
     assert report.iou_text_per_object_mean == 1
     assert report.iou_example_per_object_mean == 1
     assert report.iou_unseen_example_per_object_mean == 1
+    assert report.iou_described_per_object_mean == 1
     assert report.auroc_presence == 1
     assert report.boundary_f1_text_per_object_mean == 1
     assert (report.scenes, report.seed, report.threshold) == (6, 0, 0.5)
     assert report.unseen_kinds == 3
     assert report.absent_names == 6 * 5
-    assert 6 <= report.objects <= 18
+    assert 6 <= report.objects <= 24
+    assert report.described_objects == len(drawn.told) > 0
     assert 3 <= report.names <= report.objects
     assert report.unseen_objects >= 6
 
@@ -101,17 +118,21 @@ def test_names_and_examples_are_told_apart(drawn, blind_to):
 def test_what_is_asked(drawn):
     """Seen scenes by name and by example, present and absent; then scenes with an unseen kind, by example alone."""
     oracle = Oracle(drawn)
-    evaluate_scenes(oracle, scenes=3, options=OPTIONS)
-    assert len(oracle.asked) == 6
+    evaluate_scenes(oracle, scenes=12, options=OPTIONS)
+    assert len(oracle.asked) > 24
     unseen_names = {kind.name for kind in pictograms(HELD_OUT[:3])}
     queries = {picture.tobytes() for picture, _ in oracle.asked}
-    for number, (_, prompts) in enumerate(oracle.asked):
+    for picture, prompts in oracle.asked:
+        (scene,) = [scene for _, scene in drawn if (scene.picture == np.asarray(picture)).all()]
         texts = [prompt for prompt in prompts if isinstance(prompt, TextPrompt)]
         shown = [prompt for prompt in prompts if isinstance(prompt, ImagePrompt)]
-        if number % 2:
+        if scene.seed[2] == 3:
             assert not texts
             assert shown
             assert {prompt.label for prompt in shown} <= unseen_names
+        elif scene.seed[2] == 5:
+            assert not shown
+            assert all((scene.picture.tobytes(), prompt.text) in drawn.told for prompt in texts)
         else:
             assert len(texts) == len(shown) + 5
             assert [prompt.label for prompt in shown] == [prompt.label for prompt in texts[: len(shown)]]
@@ -125,8 +146,10 @@ def test_what_is_asked(drawn):
 def test_a_random_model(drawn):
     segmenter = ready.segmenter()
     report = evaluate_scenes(segmenter, scenes=3, options=OPTIONS)
-    for item in dataclasses.fields(SceneReport)[:4]:
-        assert 0 <= getattr(report, item.name) < 1
+    assert 0 <= report.iou_text_per_object_mean < 1
+    assert 0 <= report.iou_example_per_object_mean < 1
+    assert 0 <= report.iou_unseen_example_per_object_mean < 1
+    assert 0 <= report.auroc_presence < 1
     again = evaluate_scenes(segmenter, scenes=3, options=OPTIONS)
     assert again == report, "the same figures from the same seed"
     other = evaluate_scenes(segmenter, scenes=3, seed=1, options=OPTIONS)
@@ -140,6 +163,13 @@ def test_more_scenes_begin_with_the_same(drawn):
     drawn.clear()
     evaluate_scenes(Oracle(drawn), scenes=3, options=OPTIONS)
     assert [scene.picture.tobytes() for _, scene in drawn][: len(first)] == first
+
+
+def test_no_scene_has_several_of_a_kind(drawn):
+    report = evaluate_scenes(Oracle(drawn), scenes=1, options=SceneOptions(size=32, objects=(1, 1)))
+    assert report.iou_described_per_object_mean is None
+    assert report.to_dict()["iou_described_per_object_mean"] is None
+    assert report.described_objects == 0
 
 
 def test_progress(drawn):
@@ -174,26 +204,37 @@ def test_an_example():
         assert (prompt.mask == scene.masks[scene.kinds.index(kind)]).all()
 
 
-def test_every_name_of_a_kind_is_asked_for(drawn):
-    kind = next(kind for kind in pictograms(SEEN) if len(kind.synonyms) > 1)
-    prompts = [name_of(kind, np.random.default_rng(number)) for number in range(60)]
-    assert {prompt.text for prompt in prompts} == {kind.name, *kind.synonyms}
+def test_the_names_of_a_kind_take_turns(drawn):
+    kinds = pictograms(SEEN)
+    place = next(place for place, kind in enumerate(kinds) if len(kind.synonyms) > 1)
+    kind, names = kinds[place], NamesInTurn(kinds, seed=4)
+    prompts = [names.next(place) for _ in range(2 * (1 + len(kind.synonyms)))]
+    assert {prompt.text for prompt in prompts[::2]} | {prompt.text for prompt in prompts[1::2]} == {
+        kind.name, *kind.synonyms,
+    }  # fmt: skip
+    assert [prompt.text for prompt in prompts[len(prompts) // 2 :]] == [
+        prompt.text for prompt in prompts[: len(prompts) // 2]
+    ]
     assert {prompt.label for prompt in prompts} == {kind.name}
+    firsts = {NamesInTurn(kinds, seed).next(place).text for seed in range(40)}
+    assert firsts == {kind.name, *kind.synonyms}, "nobody is always first"
     oracle = Oracle(drawn)
     report = evaluate_scenes(oracle, scenes=6, options=OPTIONS)
     there = set()
-    for (_, prompts), (_, scene) in zip(oracle.asked[::2], [d for d in drawn if d[1].seed[1:3] == (0, 0)], strict=True):
-        there |= {prompt.text for prompt in prompts[: len(scene.kinds)]}
+    for picture, prompts in oracle.asked:
+        (scene,) = [scene for _, scene in drawn if (scene.picture == np.asarray(picture)).all()]
+        if scene.seed[2] == 0:
+            there |= {prompt.text for prompt in prompts[: len(scene.kinds)]}
     assert len(there) == report.names
 
 
 def test_unseen_kinds_are_unseen():
     """Neither drawn by training nor called by a name that it uses."""
     assert not set(SEEN) & set(HELD_OUT)
-    assert len(SEEN) == 179
-    assert len(HELD_OUT) == 30
+    assert len(SEEN) == 528
+    assert len(HELD_OUT) == 60
     names = [{kind.name, *kind.synonyms} for kind in pictograms(SEEN + HELD_OUT)]
-    assert not set().union(*names[:179]) & set().union(*names[179:])
+    assert not set().union(*names[:528]) & set().union(*names[528:])
 
 
 def test_its_seeds_are_not_those_of_training():

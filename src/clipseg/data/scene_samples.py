@@ -7,6 +7,7 @@ SceneSamples(4000, fold=0), SceneSamples(500, seed=1, fold=0, split="test")    a
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -23,8 +24,6 @@ Split = Literal["train", "test"]
 FOLDS = 5
 SUPPORT_STREAM = 1
 """Third number of the seeds of scenes that are shown as examples; that of a sample's own scene is 0."""
-DESCRIBED_SCENES = {"repeat": 0.35, "dyed": 0.25}
-"""How scenes differ where things are described: more of a kind, in more colours, so that there is something to tell."""
 
 
 class SceneSamples(SampleDataset):
@@ -68,7 +67,7 @@ class SceneSamples(SampleDataset):
         check_chance("described", described)
         self.length, self.negatives, self.described, self.visual = length, negatives, described, visual
         self.seed = seed
-        options = SceneOptions(size=size, **DESCRIBED_SCENES) if described else SceneOptions(size=size)  # type: ignore[arg-type]
+        options = with_more_to_tell(SceneOptions(size=size)) if described else SceneOptions(size=size)
         self._scenes = SceneGenerator(SEEN if kinds == "seen" else HELD_OUT, options)
         self.labels = tuple(kind.name for kind in self._scenes.pictograms)
         everyone = np.arange(len(self.labels))
@@ -102,3 +101,8 @@ class SceneSamples(SampleDataset):
             shown = self._scenes.scene(seed, self._drawn.tolist(), must_contain=kind)
             support = Support(shown.picture, shown.mask_of(kind))
         return Sample(scene.picture, mask, phrase, support, None, kind, f"scene {index} of seed {self.seed}")
+
+
+def with_more_to_tell(options: SceneOptions) -> SceneOptions:
+    """-> the options of scenes for descriptions: more of a kind, in more colours."""
+    return replace(options, repeat=0.35, dyed=0.25)
