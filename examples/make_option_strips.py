@@ -184,7 +184,7 @@ ROWS = (
     Row("upsample", "farm", ("cactus",), ("nearest", "bilinear", "bicubic"), kind="soft", window=CACTUS),
     Row("refine", "magnet", ("broccoli", "magnet", "camera"), ("none", "guided")),
     Row("smooth", "farm", ("cow face",), (0, 5, 15, 40), {"threshold": None}, "soft"),
-    Row("median", "farm", ("cow face",), (0, 21, 41, 81), {"threshold": None}, "soft"),
+    Row("median", "farm", ("cat face",), (0, 21, 41, 81), {"threshold": None}, "soft"),
     Row("threshold", "farm", ("cow face",), (0.1, 0.4, 0.7, 0.95)),
     Row("grow", "magnet", MAGNET, (0, 8, 20, 40)),
     Row("shrink", "magnet", MAGNET, (0, 5, 12, 20)),

@@ -38,8 +38,8 @@ def any_font(tmp_path):
 
 
 def test_kinds_are_many_distinct_and_never_both_seen_and_held_out():
-    assert len(SEEN) >= 150
-    assert len(HELD_OUT) == 30
+    assert len(SEEN) >= 500
+    assert len(HELD_OUT) == 60
     assert len({*SEEN, *HELD_OUT, *UNNAMED}) == len(SEEN) + len(HELD_OUT) + len(UNNAMED)
     assert all(len(character) == 1 for character in SEEN + HELD_OUT)
 
@@ -54,9 +54,10 @@ class TestInstalled:
         assert all(word == word.lower().strip() and word for word in words)
 
     def test_a_face_is_called_by_its_animal(self):
-        faces = [kind for kind in pictograms() if kind.name.endswith(" face")]
-        assert len(faces) >= 5
-        assert all(kind.name.removesuffix(" face") in kind.synonyms for kind in faces)
+        faces = {kind.name.removesuffix(" face"): kind for kind in pictograms() if kind.name.endswith(" face")}
+        animals = ["dog", "cat", "tiger", "horse", "cow", "pig", "rabbit", "monkey"]
+        assert all(animal in faces[animal].synonyms for animal in animals)
+        assert faces["cold"].synonyms == (), "which is no name of a thing"
 
     def test_a_kind_is_called_the_same_in_every_selection(self):
         everyone = {kind.character: kind for kind in pictograms()}
@@ -82,7 +83,7 @@ class TestInstalled:
         flat = drawn.reshape(len(drawn), -1)
         distance = np.sqrt(((flat[:, None] - flat) ** 2).mean(-1))
         np.fill_diagonal(distance, 1)
-        assert distance.min() > 0.15
+        assert distance.min() > 0.14
 
     def test_a_variation_selector_changes_nothing(self):
         assert np.array_equal(sprites(["☀\ufe0f"]), sprites(["☀"]))
