@@ -156,9 +156,9 @@ def test_what_contradicts(segmenter: Segmenter) -> None:
 
 
 def test_small_objects_of_scenes(installed_pictograms: None) -> None:
-    """Things of a hundredth of the picture: the single pass misses most of them, tiles find most."""
+    """Things of half a hundredth of the picture: the single pass misses most of them, tiles find most."""
     segmenter = Segmenter.from_pretrained("nano")
-    scenes = SceneGenerator(SEEN, SceneOptions(size=512, scale=(0.09, 0.12), objects=(4, 6)))
+    scenes = SceneGenerator(SEEN, SceneOptions(size=512, scale=(0.06, 0.08), objects=(4, 6)))
     scores: dict[str, list[float]] = {"squash": [], "tile": []}
     for number in range(5):
         scene = scenes.scene([9_700_000, number])

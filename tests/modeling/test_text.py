@@ -77,7 +77,8 @@ def test_right_padding_never_matters(words: list[int], padding: int, pad: int, e
     mask = torch.tensor([[1] * len(text) + [0] * padding]) if masked else None
     with torch.no_grad():
         pooled = model(ids, mask).pooler_output
-        assert torch.allclose(pooled, model(torch.tensor([text])).pooler_output, rtol=0, atol=1e-6)
+        alone = model(torch.tensor([text])).pooler_output
+    assert torch.allclose(pooled, alone, rtol=0, atol=5e-6), "but for the order of sums"
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])

@@ -62,8 +62,8 @@ def test_a_recipe(recipe):
 def test_the_bundled_recipe():
     nano = read_recipe(ROOT / "recipes" / "nano.toml")
     assert nano.name == "nano"
-    assert [stage.task for stage in nano.stages] == ["contrastive", *["segmentation"] * 3]
-    assert nano.stages[1].example_sizes == (64, 64, 128)
+    assert [stage.task for stage in nano.stages] == ["contrastive", *["segmentation"] * 2]
+    assert nano.stages[1].example_sizes == (128, 256, 320)
     beside_the_weights = json.loads((BUNDLED["nano"] / "recipe.json").read_text(encoding="utf-8"))
     assert build(Recipe, beside_the_weights, "beside the weights") == nano
 
