@@ -126,11 +126,14 @@ class Turns:
             )  # type: ignore[arg-type]
         self.stepper = Stepper(model.train(), self.work, stage, 0, 0, "float32", Processes(), None)
         self.batches = steps_of(self.work, 0, ENDLESS, workers)
+        # A worker keeps every page that changes after it was forked, so all are forked before anything is trained.
+        self.first: list[Batch] | None = next(self.batches)
         self.step = 0
 
     def __call__(self, steps: int) -> tuple[float, float]:
         """Take so many steps, after one that does not count -> the seconds of one, and the share spent waiting."""
-        self._one(next(self.batches))
+        first, self.first = self.first, None
+        self._one(next(self.batches) if first is None else first)
         waited, start = 0.0, time.perf_counter()
         for _ in range(steps):
             before = time.perf_counter()
