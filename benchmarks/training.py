@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import multiprocessing
 import os
 import platform
 import random
@@ -26,7 +25,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -38,6 +36,7 @@ from pages import write_between_marks
 from PIL import Image
 
 from clipseg import CLIPSegConfig, CLIPTokenizer
+from clipseg.benchmark.memory import in_own_process, peak_megabytes
 from clipseg.data.sample import Sample, SampleDataset
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
 from clipseg.processing.vocabulary import train_vocabulary
@@ -180,20 +179,7 @@ def peak(name: str, scale: Scale, folder: Path, threads: int) -> float | None:
     """In a process of its own: a case -> the most megabytes (10^6) that two steps took over what there was before."""
     torch.set_num_threads(threads)
     turns = Turns(CASES[name], scale, Photographs(folder, scale.pictures), workers=0)
-    gc.collect()
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
-        before = resident("VmRSS")
-        turns(1)
-        return (resident("VmHWM") - before) / 1e6
-    except OSError:
-        return None
-
-
-def resident(field: str) -> int:
-    """A line of Linux's /proc/self/status -> its bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+    return peak_megabytes(lambda: turns(1))
 
 
 def peaks(names: list[str], scale: Scale, folder: Path, threads: int) -> dict[str, dict[int, float | None]]:
@@ -201,9 +187,7 @@ def peaks(names: list[str], scale: Scale, folder: Path, threads: int) -> dict[st
     found: dict[str, dict[int, float | None]] = {name: {} for name in names}
     for name in names:
         for batch in scale.batches:
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-                job = process.submit(peak, name, replace(scale, batch=batch), folder, threads)
-                found[name][batch] = job.result()
+            found[name][batch] = in_own_process(peak, name, replace(scale, batch=batch), folder, threads)
     return found
 
 
