@@ -1,5 +1,6 @@
 """What every test may use: helper modules beside this file, and a model hub of its own on 127.0.0.1."""
 
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from hub_server import HubServer
 
+os.environ["CLIPSEG_PROMPT_CACHE"] = "off"  # no test finds prompts that another has embedded, nor leaves any
 settings.register_profile("clipseg", deadline=None)  # machines are shared: a slow answer is no wrong one
 settings.load_profile("clipseg")
 

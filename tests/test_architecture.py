@@ -30,17 +30,26 @@ ROOMS: dict[str, set[str]] = {
     "image_utils": {"errors", "processing", "version"},
     "auto": {"errors", "checkpoints", "configuration", "modeling", "processing"},
     "pipelines": {"errors", "configuration", "modeling", "processing", "image_utils", "auto"},
-    "prompting": {"errors", "checkpoints", "processing", "modeling"},
+    "runtime": {"errors", "version", "checkpoints", "configuration", "modeling", "processing", "masks"},
+    "prompting": {"errors", "version", "checkpoints", "processing", "modeling", "runtime"},
     "tiling": {"errors", "masks"},
     "fits": {"errors", "processing", "masks", "tiling"},
-    "features": {"errors", "processing", "modeling", "tiling", "fits"},
-    "segmenter": {"errors", "checkpoints", "processing", "modeling", "prompting", "masks", "fits", "features"},
+    "ahead": {"processing"},
+    "features": {"errors", "processing", "modeling", "runtime", "tiling", "fits", "ahead"},
+    "answering": {"errors", "processing", "prompting", "masks", "fits", "features"},
+    "segmenter": {
+        "errors", "checkpoints", "configuration", "processing", "modeling", "runtime", "prompting", "masks", "fits",
+        "features", "answering",
+    },
     "formats": {"errors", "masks"},
     "video_files": {"errors"},
     "video": {"errors", "processing", "prompting", "masks", "segmenter", "video_files"},
     "data": {"errors", "processing", "masks", "formats", "prompting", "segmenter"},
     "evaluation": {
         "errors", "version", "checkpoints", "data", "metrics", "masks", "prompting", "segmenter",
+    },
+    "benchmark": {
+        "errors", "version", "configuration", "modeling", "runtime", "processing", "prompting", "masks", "segmenter",
     },
     "analysis": {
         "errors", "data", "metrics", "masks", "modeling", "processing", "prompting", "segmenter", "evaluation",
@@ -52,7 +61,7 @@ ROOMS: dict[str, set[str]] = {
     "cli": {
         "errors", "version", "checkpoints", "configuration", "modeling", "processing", "prompting", "masks",
         "fits", "segmenter", "formats", "video", "video_files", "data", "evaluation", "training", "analysis",
-        "folder_lock",
+        "benchmark", "runtime", "folder_lock",
     },
     "__init__": {"version"},
     "__main__": {"cli"},

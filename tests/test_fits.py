@@ -16,15 +16,15 @@ import ready
 from clipseg.data.kinds import SEEN
 from clipseg.data.scenes import SceneGenerator, SceneOptions
 from clipseg.errors import PictureError, PromptError, UsageError
-from clipseg.features import PROMPT_CHUNK
 from clipseg.fits import FITS
 from clipseg.masks.masks import LOGIT_LIMIT
 from clipseg.prompting.prompts import ImagePrompt, TextPrompt
+from clipseg.runtime.memory import PROMPTS_ON_CPU
 from clipseg.segmenter import Segmenter
 from clipseg.tiling import starts
 
 PROMPTS = ["a cat", "wood"]
-MANY = [f"a cat {number}" for number in range(PROMPT_CHUNK + 3)]
+MANY = [f"a cat {number}" for number in range(PROMPTS_ON_CPU + 3)]
 
 
 @pytest.fixture(scope="module")

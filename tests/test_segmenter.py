@@ -450,16 +450,6 @@ def test_from_pretrained_of_what_is_not_there(tmp_path):
         Segmenter.from_pretrained(folder, dtype="float33")
 
 
-@pytest.mark.parametrize(("cuda", "mps", "chosen"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
-def test_auto_takes_an_accelerator_where_there_is_one(monkeypatch, cuda, mps, chosen):
-    from clipseg.segmenter import _device
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert _device("auto") == torch.device(chosen)
-    assert _device(torch.device("cpu")) == torch.device("cpu")
-
-
 # -- what it leaves alone --------------------------------------------------------------------------------------------
 
 

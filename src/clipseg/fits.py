@@ -68,10 +68,16 @@ def letterbox(picture: Image.Image, processor: ImageProcessor) -> FittedPicture:
 
 def crop(picture: Image.Image, processor: ImageProcessor) -> FittedPicture:
     """A picture in RGB -> its largest square in the middle."""
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    seen = (left, top, left + side, top + side)
+    seen = centre_square(picture.size)
     return FittedPicture(processor.pixel_values(picture.crop(seen)), seen=seen)
+
+
+def centre_square(size_wh: tuple[int, int]) -> BoxXYXY:
+    """A picture's width and height -> its largest square in the middle."""
+    width, height = size_wh
+    side = min(size_wh)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
 
 
 FITS: Mapping[str, Callable[[Image.Image, ImageProcessor], FittedPicture]] = {

@@ -11,14 +11,16 @@ Shapes: P prompts · E condition width.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeAlias, overload
+from collections.abc import Iterable
+from typing import Any, overload
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 
+from clipseg.answering import Answered as Answered
 from clipseg.checkpoints.files import read_json
 from clipseg.checkpoints.hub import find_file
+from clipseg.configuration.clipseg import CLIPSegConfig
 from clipseg.errors import CheckpointNotFoundError, UsageError
 from clipseg.features import PICTURE_BATCH as PICTURE_BATCH
 from clipseg.features import ImageFeatures as ImageFeatures  # both also found here, beside what uses them
@@ -28,8 +30,6 @@ from clipseg.masks.lengths import Length
 from clipseg.masks.masks import Masks
 from clipseg.masks.options import MaskOptions
 from clipseg.masks.presence import PRESENCE_FILE, Presence
-from clipseg.modeling.deconv import load_segmentation_model
-from clipseg.modeling.pretrained import parse_dtype
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
 from clipseg.processing.image_processors import ViTImageProcessor
 from clipseg.processing.images import PictureSource, to_rgb
@@ -40,33 +40,37 @@ from clipseg.prompting.expressions import Term
 from clipseg.prompting.prompt_files import description
 from clipseg.prompting.prompts import EmbeddingPrompt, Origin, PromptSource, as_prompts
 from clipseg.prompting.questions import Question
+from clipseg.runtime.backends import load_runner
+from clipseg.runtime.fused import FusedModel, torch_model
+from clipseg.runtime.precision import Precision
+from clipseg.runtime.runner import Runner
 
 DEFAULT_MODEL = "CIDAS/clipseg-rd64-refined"
 RELEASED_SIDE = 352  # pixels
 
-Answered: TypeAlias = "Callable[[Iterable[PictureSource | ImageFeatures]], Iterator[Masks]]"
-"""Pictures or features -> the masks of each."""
-
 
 class Segmenter:
-    """A model with its preprocessing, ready to be asked. No method changes it but `unload`, which ends it."""
+    """A model with its preprocessing, ready to be asked. Only `drop_text_encoder` and `unload` change it."""
 
     def __init__(
         self,
-        model: CLIPSegForImageSegmentation,
+        model: CLIPSegForImageSegmentation | Runner,
         processor: CLIPSegProcessor | ViTImageProcessor | None = None,
         calibration: Presence | None = None,
+        *,
+        precision: Precision | None = None,
     ) -> None:
         """Without a processor: the one beside the model's own files, or else the released preprocessing (352 x 352).
 
         The latter has no tokenizer: pictures, boxes and embeddings are prompts then, phrases are not. `calibration` is
-        what `presence` needs, where it was measured for this model.
+        what `presence` needs, where it was measured for this model. `precision` is what pictures and prompts are
+        computed in; None: the type of the model's weights.
         """
         self.calibration = calibration
         self.processor = _processor_for(model, processor)
         if self.processor.image_processor.do_center_crop:
             raise UsageError("the image processor crops pictures, so masks would not fit; set do_center_crop=False")
-        self._loaded: _Loaded | None = _Loaded(model.eval(), self.processor)
+        self._loaded: _Loaded | None = _Loaded(_runner(model, precision), self.processor)
 
     @classmethod
     def from_pretrained(
@@ -75,6 +79,8 @@ class Segmenter:
         *,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
+        backend: str = "torch",
+        compile: bool = False,  # noqa: A002 - the field's name for it
         revision: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         token: str | bool | None = None,
@@ -82,8 +88,17 @@ class Segmenter:
     ) -> Segmenter:
         """A folder, the bundled name `nano` or a hub id -> a segmenter.
 
-        `device` "auto" takes a GPU where there is one; `dtype` "auto" is float32. Raises CheckpointNotFoundError
-        where the model is neither here nor reachable, and CheckpointMismatchError for one that does not fit.
+        device   "auto" takes a GPU where there is one
+        dtype    what is computed in: "float32", "bfloat16", "float16", "int8" (8-bit weights, on a CPU) or "auto":
+                 bfloat16 where the device has it natively and the model is as large as the released ones, else float32
+        backend  what runs the model: "torch", or of a folder that `clipseg export` made "onnx" or "openvino"
+        compile  compile the model for the device with `torch.compile`; of use on a GPU, where each new size of picture
+                 and power of two of prompts then takes a while once
+
+        Embeddings of phrases are kept between runs, see `prompting.prompt_cache`; CLIPSEG_PROMPT_CACHE=off in the
+        environment does without. Raises CheckpointNotFoundError where the model is neither here nor reachable,
+        CheckpointMismatchError for one that does not fit, UsageError for a dtype or backend that is not known, and
+        MissingPackageError.
         """
         where: dict[str, Any] = {
             "revision": revision,
@@ -91,15 +106,39 @@ class Segmenter:
             "token": token,
             "local_files_only": local_files_only,
         }
-        wanted = torch.float32 if dtype == "auto" else parse_dtype(dtype, {})
-        chosen = _device(device)
-        model = load_segmentation_model(name_or_path, dtype=wanted, device=chosen, **where)
-        return cls(model, CLIPSegProcessor.from_pretrained(name_or_path, **where), _calibration(name_or_path, where))
+        runner = load_runner(name_or_path, backend, device=device, dtype=dtype, compiled=compile, **where)
+        processor = CLIPSegProcessor.from_pretrained(name_or_path, **where)
+        segmenter = cls(runner, processor, _calibration(name_or_path, where))
+        segmenter._parts.conditioner.keep_between_runs(name_or_path, where)
+        return segmenter
 
     @property
     def model(self) -> CLIPSegForImageSegmentation:
-        """The model itself. Raises UsageError once it is unloaded."""
-        return self._parts.model
+        """The model itself. Raises UsageError once it is unloaded, and where another back end than torch runs it."""
+        model = torch_model(self._parts.runner)
+        if model is not None:
+            return model
+        raise UsageError('an exported model has no torch modules; load the original folder with backend="torch"')
+
+    @property
+    def config(self) -> CLIPSegConfig:
+        """The model's configuration. Raises UsageError once it is unloaded."""
+        return self._parts.runner.config
+
+    @property
+    def name_or_path(self) -> str:
+        """Where the model came from; empty for one made here. Raises UsageError once it is unloaded."""
+        return self._parts.runner.name_or_path
+
+    def drop_text_encoder(self) -> None:
+        """Let go of the text encoder's weights, two fifths of a released model, once all phrases are embedded.
+
+        Phrases that were asked or embedded before go on working, as do pictures and embeddings; a new phrase raises
+        PromptError. `model` keeps its place, but has no text encoder any more and refuses to be saved. There is no way
+        back but loading anew. The memory is free where nobody else holds the model; pages of a mapped file the system
+        takes back when it needs them. Raises UsageError once it is unloaded, and for an exported model.
+        """
+        self._parts.conditioner.drop_text_encoder()
 
     def unload(self) -> None:
         """Let go of the weights, and of the prompts that are remembered: whatever is asked later raises UsageError.
@@ -112,7 +151,13 @@ class Segmenter:
 
     @overload
     def encode(
-        self, picture: PictureSource, *, fit: str = ..., tile: Length | None = ..., overlap: Length | None = ...
+        self,
+        picture: PictureSource,
+        *,
+        fit: str = ...,
+        tile: Length | None = ...,
+        overlap: Length | None = ...,
+        reduced_decoding: bool = ...,
     ) -> ImageFeatures: ...
     @overload
     def encode(
@@ -122,6 +167,7 @@ class Segmenter:
         fit: str = ...,
         tile: Length | None = ...,
         overlap: Length | None = ...,
+        reduced_decoding: bool = ...,
     ) -> list[ImageFeatures]: ...
     def encode(
         self,
@@ -130,6 +176,7 @@ class Segmenter:
         fit: str | None = None,
         tile: Length | None = None,
         overlap: Length | None = None,
+        reduced_decoding: bool = False,
     ) -> ImageFeatures | list[ImageFeatures]:
         """A picture -> its features; a list or tuple of pictures -> a list of features.
 
@@ -138,13 +185,17 @@ class Segmenter:
                  squares of it, for small things in large pictures
         tile     side of the tiles, in pixels or "N%" of the picture's shorter side; None: `tiling.TILE`
         overlap  how far neighbours overlap at least, in pixels or "N%" of a tile; None: `tiling.OVERLAP`
+        reduced_decoding
+                 a JPEG file much larger than the model's input is decoded at a half, a quarter or an eighth, which
+                 is faster and changes masks a little; in full only where its pixels are asked for. Of no effect on
+                 tiles and other pictures
 
         Raises UsageError for a fit or length that is not known or lengths without tiles, and PictureError.
         """
         chosen = Fit.of(fit, tile, overlap)
         if isinstance(picture, (list, tuple)):
-            return list(self._parts.encoder.features(picture, PICTURE_BATCH, chosen))
-        return next(self._parts.encoder.features([picture], PICTURE_BATCH, chosen))
+            return list(self._parts.encoder.features(picture, PICTURE_BATCH, chosen, reduced_decoding))
+        return next(self._parts.encoder.features([picture], PICTURE_BATCH, chosen, reduced_decoding))
 
     def embed(self, prompts: PromptSource | Iterable[PromptSource]) -> torch.Tensor:
         """P prompts -> conditions (P, E) on the CPU, float32, not normalised; they can be prompts again.
@@ -175,6 +226,7 @@ class Segmenter:
         fit: str | None = None,
         tile: Length | None = None,
         overlap: Length | None = None,
+        reduced_decoding: bool = False,
         **options: Any,
     ) -> Masks:
         """A picture, or its features, under P prompts or expressions -> P masks. One still makes a `Masks` of one.
@@ -185,7 +237,7 @@ class Segmenter:
         negative  prompts or expressions of what is not wanted, taken out of every mask (AND NOT any of them); where
                   prompts compete they only compete
         combine   "max", "mean", "sum" or "product" of all masks into one; None: each prompt keeps its own
-        fit       see `encode`, as for tile and overlap; None: "squash", and of features the one they were encoded with
+        fit       see `encode`, as for tile, overlap and reduced_decoding; None: "squash", and of features their own
         options   how masks are finished: the names of `masks.options.OPTIONS`, such as competition, threshold, smooth
 
         Beside picture and model it needs 4 bytes for each cell of the P maps twice, and for those of 8 maps some times
@@ -195,7 +247,14 @@ class Segmenter:
         for what is no picture, and UsageError for options that are not known or contradict each other.
         """
         answered = self.asking(
-            prompts, negative=negative, combine=combine, fit=fit, tile=tile, overlap=overlap, **options
+            prompts,
+            negative=negative,
+            combine=combine,
+            fit=fit,
+            tile=tile,
+            overlap=overlap,
+            reduced_decoding=reduced_decoding,
+            **options,
         )
         return next(answered([picture]))
 
@@ -209,6 +268,7 @@ class Segmenter:
         fit: str | None = None,
         tile: Length | None = None,
         overlap: Length | None = None,
+        reduced_decoding: bool = False,
         batch_size: int = PICTURE_BATCH,
         **options: Any,
     ) -> list[Masks]:
@@ -220,6 +280,7 @@ class Segmenter:
             fit=fit,
             tile=tile,
             overlap=overlap,
+            reduced_decoding=reduced_decoding,
             batch_size=batch_size,
             **options,
         )
@@ -234,13 +295,16 @@ class Segmenter:
         fit: str | None = None,
         tile: Length | None = None,
         overlap: Length | None = None,
+        reduced_decoding: bool = False,
         batch_size: int = PICTURE_BATCH,
         **options: Any,
     ) -> Answered:
         """What `segment` is asked -> a function: any pictures or features, as they come -> the `Masks` of each in turn.
 
-        All prompts are embedded here and now. `batch_size` pictures are read ahead, and go through the model together,
-        or so many tiles of one. Raises as `segment`: for what is asked here, for a picture when its turn comes.
+        All prompts are embedded here and now. `batch_size` pictures, or tiles of one, go through the model together.
+        Meanwhile threads, which end with the iterator that is given, decode others: of an iterator `batch_size`
+        pictures are read ahead, of a list or tuple as many again. Raises as `segment`: for what is asked here, for a
+        picture when its turn comes; `asking(…).each(pictures)` gives its error in place of its masks, and goes on.
         """
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}; expected at least 1")
@@ -250,13 +314,9 @@ class Segmenter:
         parts = self._parts
         conditions = parts.conditioner.embed(question.prompts)
 
-        def answered(pictures: Iterable[PictureSource | ImageFeatures]) -> Iterator[Masks]:
-            for features in parts.encoder.features(pictures, batch_size, chosen):
-                logits, negatives = question.answers(parts.encoder.logits(features, conditions), features.size_hw)
-                masks = Masks(logits, question.labels, features.size_hw, features.picture, finish, negatives)
-                yield masks if combine is None else masks.combined()
-
-        return answered
+        return Answered(
+            parts.encoder, question, conditions, finish, combine is not None, chosen, batch_size, reduced_decoding
+        )
 
     def presence(self, masks: Masks) -> torch.Tensor:
         """The masks that this model made -> the probability (P,) that each label is in the picture at all.
@@ -275,9 +335,10 @@ class Segmenter:
     def similarity(self, picture: PictureSource, prompts: PromptSource | Iterable[PromptSource]) -> torch.Tensor:
         """A picture and P prompts -> cosines (P,) between -1 and 1, as CLIP compares pictures and texts."""
         conditions = self._parts.conditioner.embed(as_prompts(prompts))
-        pixels = self.processor.image_processor.pixel_values(to_rgb(picture)).to(self.model.device)
+        runner = self._parts.runner
+        pixels = self.processor.image_processor.pixel_values(to_rgb(picture)).to(runner.device)
         with torch.inference_mode():
-            feature = self.model.clip.get_image_features(pixels)
+            feature = runner.get_conditional_embeddings(1, conditional_pixel_values=pixels)
         cosines = F.cosine_similarity(conditions.float(), feature.float())
         return cosines.clamp(-1, 1).cpu()  # rounding may lead just beyond
 
@@ -298,25 +359,19 @@ class Segmenter:
 class _Loaded:
     """What of a segmenter holds weights, or what was computed with them."""
 
-    def __init__(self, model: CLIPSegForImageSegmentation, processor: CLIPSegProcessor | ImageProcessorOnly) -> None:
-        self.model = model
-        self.conditioner = Conditioner(model, processor)
-        self.encoder = PictureEncoder(model, processor.image_processor)
+    def __init__(self, runner: Runner, processor: CLIPSegProcessor | ImageProcessorOnly) -> None:
+        self.runner = runner
+        self.conditioner = Conditioner(runner, processor)
+        self.encoder = PictureEncoder(runner, processor.image_processor)
 
 
-def _device(name: str | torch.device) -> torch.device:
-    """A device, its name, or "auto": a GPU where there is one -> the device. Raises UsageError for one not there."""
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"device {str(name)!r} is not available here ({reason}); use auto or cpu") from None
-    return device
+def _runner(model: CLIPSegForImageSegmentation | Runner, precision: Precision | None) -> Runner:
+    """A model -> the same packed, unless it is a runner already, whose precision is its own."""
+    if isinstance(model, CLIPSegForImageSegmentation):
+        return FusedModel(model.eval(), precision)
+    if precision is not None:
+        raise UsageError(f"precision is {precision!r}, but {type(model).__name__} has its own; leave it out")
+    return model
 
 
 def _calibration(name_or_path: str | os.PathLike[str], where: dict[str, Any]) -> Presence | None:
@@ -329,7 +384,7 @@ def _calibration(name_or_path: str | os.PathLike[str], where: dict[str, Any]) ->
 
 
 def _processor_for(
-    model: CLIPSegForImageSegmentation, given: CLIPSegProcessor | ViTImageProcessor | None
+    model: CLIPSegForImageSegmentation | Runner, given: CLIPSegProcessor | ViTImageProcessor | None
 ) -> CLIPSegProcessor | ImageProcessorOnly:
     if isinstance(given, CLIPSegProcessor):
         return given

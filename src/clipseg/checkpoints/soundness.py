@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from clipseg.checkpoints.keymaps import abbreviate
-from clipseg.errors import CheckpointError
+from clipseg.errors import CheckpointError, UsageError
 
 _WHOLE = 2**26
 """Bytes up to which a file is looked through from end to end."""
@@ -25,6 +25,16 @@ _BLOCK = 2**12
 def refuse_sick_tensors(source: str, tensors: Mapping[str, Tensor]) -> None:
     """Tensors in memory by name -> nothing, or CheckpointError naming those with NaN or infinity."""
     _refuse(source, [name for name, tensor in tensors.items() if not _is_finite(tensor)])
+
+
+def refuse_absent_tensors(what: str, tensors: Mapping[str, Tensor]) -> None:
+    """Tensors that are to be written -> nothing, or UsageError naming those that have no values."""
+    absent = [name for name, tensor in tensors.items() if tensor.is_meta]
+    if absent:
+        raise UsageError(
+            f"{what} cannot be saved: {len(absent)} of its tensors have no values, {absent[0]} the first, as after "
+            "drop_text_encoder(); load it anew and save that"
+        )
 
 
 def refuse_sick_file(path: Path, tensors: Mapping[str, Tensor]) -> None:

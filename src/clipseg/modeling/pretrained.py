@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from clipseg.checkpoints import files
 from clipseg.checkpoints.fitting import Fitted, fit
 from clipseg.checkpoints.sharing import Shareable
-from clipseg.checkpoints.soundness import refuse_sick_tensors
+from clipseg.checkpoints.soundness import refuse_absent_tensors, refuse_sick_tensors
 from clipseg.configuration.base import Configuration
 from clipseg.errors import ConfigurationError, UsageError
 from clipseg.modeling.devices import available_device
@@ -335,6 +335,7 @@ class PreTrainedModel(Shareable, nn.Module):
         if not is_main_process:
             return
         tensors = self.state_dict() if state_dict is None else state_dict
+        refuse_absent_tensors(type(self).__name__, tensors)
         stored = self.dtype if dtype is None else parse_dtype(dtype, tensors)
         self.config.architectures = [type(self).__name__]
         self.config.dtype = stored

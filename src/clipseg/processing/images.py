@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
@@ -50,7 +51,7 @@ SIDEWAYS = {UPRIGHT[value] for value in (5, 6, 7, 8)}  # these swap height and w
 _WARNING_FILTERS = threading.Lock()
 
 
-def to_rgb(source: PictureSource, *, max_pixels: int | None = DEFAULT_MAX_PIXELS) -> Image.Image:
+def to_rgb(source: "PictureSource | FileContent", *, max_pixels: int | None = DEFAULT_MAX_PIXELS) -> Image.Image:
     """Any picture -> an upright picture in mode RGB, 8 bits per channel.
 
     A path (`~` is expanded), the bytes of a file, an open binary file, a PIL image, a numpy array or a torch tensor.
@@ -130,41 +131,87 @@ def flatten(picture: Image.Image, background: str) -> Image.Image:
 
 def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """A picture's file -> its (H, W) once it is upright, from the header alone. Raises as `to_rgb`."""
-    with _open_file(os.fspath(path)) as stream:
-        picture = _identified(stream, os.fspath(path))
-        turned = UPRIGHT.get(_orientation(picture)) in SIDEWAYS
-    return (picture.width, picture.height) if turned else (picture.height, picture.width)
+    with identified(os.fspath(path)) as (picture, _):
+        return _upright_size(picture)
 
 
 def decoded(source: Any, *, max_pixels: int | None = DEFAULT_MAX_PIXELS) -> Image.Image:
     """A path, bytes, an open file or a PIL image -> an upright picture in the mode it has. Raises as `to_rgb`."""
+    with identified(source) as (picture, name):
+        return _load(picture, name, max_pixels)
+
+
+def reduced_rgb(
+    source: "str | os.PathLike[str] | bytes | FileContent",
+    least: int,
+    *,
+    max_pixels: int | None = DEFAULT_MAX_PIXELS,
+) -> tuple[Image.Image, tuple[int, int]]:
+    """A picture's file -> the picture, upright and RGB, perhaps smaller, and the (H, W) that it has in full.
+
+    A JPEG comes back at the smallest of libjpeg's scales (1, 1/2, 1/4, 1/8) that leaves its shorter side `least` pixels
+    long: they are decoded from the lowest frequencies alone, which is faster, and about what averaging the pixels
+    gives. Every other file is decoded in full. Raises as `to_rgb`.
+    """
+    with identified(source) as (picture, name):
+        _check_size(picture.size, max_pixels, name)
+        size_hw = _upright_size(picture)
+        picture.draft(None, (least, least))  # which only a JPEG heeds
+        return flatten(_load(picture, name, None), "white"), size_hw
+
+
+@dataclass(frozen=True)
+class FileContent:
+    """The bytes of a picture's file, and the name that errors give them: a file as it was when it was read."""
+
+    content: bytes
+    name: str
+
+
+@contextmanager
+def identified(source: Any) -> Iterator[tuple[Image.Image, str]]:
+    """A path, bytes, an open file or a PIL image -> the picture with its header read, and what to call it.
+
+    A path's file is open within the block. Raises as `to_rgb`.
+    """
     if isinstance(source, Image.Image):
-        return _load(source, "this picture", max_pixels)
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return _read(io.BytesIO(source), f"a picture of {len(source)} bytes", max_pixels)
-    if isinstance(source, (str, os.PathLike)):
-        name = os.fspath(source)
-        if isinstance(name, bytes):
-            name = os.fsdecode(name)
-        if name.lower().startswith(("http://", "https://")):
-            raise PictureError(f"{name} is a URL; download it first, then give the file or its bytes")
-        with _open_file(name) as stream:
+        yield source, "this picture"
+    elif isinstance(source, FileContent):
+        yield _identified(io.BytesIO(source.content), source.name), source.name
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        name = f"a picture of {len(source)} bytes"
+        yield _identified(io.BytesIO(source), name), name
+    elif isinstance(source, (str, os.PathLike)):
+        name = file_name(source)
+        with open_file(name) as stream:
             whole = stream if stream.seekable() else io.BytesIO(stream.read())  # a pipe, such as <(…) of a shell
-            return _read(whole, name, max_pixels)
-    if hasattr(source, "read"):
+            yield _identified(whole, name), name
+    elif hasattr(source, "read"):
         with _one_line("an open file"):
             if hasattr(source, "seekable") and source.seekable():
                 source.seek(0)
             content = source.read()
         if not isinstance(content, bytes):
             raise PictureError(f"an open file gave {type(content).__name__}, not bytes; open it in binary mode")
-        return decoded(content, max_pixels=max_pixels)
-    raise PictureError(
-        f"{type(source).__name__} is no picture; give a path, bytes, an open file, a PIL image, an array or a tensor"
-    )
+        with identified(content) as found:
+            yield found
+    else:
+        raise PictureError(
+            f"{type(source).__name__} is no picture; "
+            "give a path, bytes, an open file, a PIL image, an array or a tensor"
+        )
 
 
-def _open_file(name: str) -> IO[bytes]:
+def file_name(path: str | os.PathLike[str]) -> str:
+    """A path -> the name of a file. Raises PictureError for an address."""
+    name = os.fsdecode(os.fspath(path))
+    if name.lower().startswith(("http://", "https://")):
+        raise PictureError(f"{name} is a URL; download it first, then give the file or its bytes")
+    return name
+
+
+def open_file(name: str) -> IO[bytes]:
+    """A name, `~` and all -> the file, open. Raises PictureNotFoundError, and PictureError."""
     try:
         return Path(name).expanduser().open("rb")
     except FileNotFoundError as error:
@@ -173,11 +220,6 @@ def _open_file(name: str) -> IO[bytes]:
         raise PictureError(f"{name} is a folder, expected a picture file") from error
     except (OSError, ValueError, RuntimeError) as error:  # no permission; a NUL in the name; no home folder
         raise PictureError(f"cannot open {name!r}: {getattr(error, 'strerror', None) or error}") from error
-
-
-def _read(stream: IO[bytes], name: str, max_pixels: int | None) -> Image.Image:
-    """An open file -> a decoded, upright picture."""
-    return _load(_identified(stream, name), name, max_pixels)
 
 
 def _identified(stream: IO[bytes], name: str) -> Image.Image:
@@ -222,6 +264,11 @@ def _load(picture: Image.Image, name: str, max_pixels: int | None) -> Image.Imag
             picture = picture.transpose(turn)
             picture.info.clear()  # a copy; it still says that the picture has to be turned
     return picture
+
+
+def _upright_size(picture: Image.Image) -> tuple[int, int]:
+    turned = UPRIGHT.get(_orientation(picture)) in SIDEWAYS
+    return (picture.width, picture.height) if turned else (picture.height, picture.width)
 
 
 def _orientation(picture: Image.Image) -> int:

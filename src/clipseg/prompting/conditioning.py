@@ -5,10 +5,11 @@ Shapes: P prompts · E condition width · H, W example picture · h, w the model
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from clipseg.errors import PromptError
+from clipseg.errors import PromptError, UsageError
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
 from clipseg.processing.image_processors import ImageProcessor
 from clipseg.processing.images import to_mask, to_rgb
@@ -27,9 +28,12 @@ from clipseg.processing.processors import CLIPSegProcessor
 from clipseg.processing.tokenization import CLIPTokenizer
 from clipseg.prompting.attention import masked_image_features
 from clipseg.prompting.expressions import Expression, Term
+from clipseg.prompting.prompt_cache import PromptCache, cache_file, fingerprint, weight_files
 from clipseg.prompting.prompts import BoxSource, EmbeddingPrompt, ImagePrompt, MixedPrompt, TextPrompt
 from clipseg.prompting.styles import style_named
 from clipseg.prompting.visual import engineered
+from clipseg.runtime.fused import FusedModel, torch_model
+from clipseg.runtime.runner import Runner
 
 REMEMBERED_TEXTS = 10_000  # phrases; 2 kB each at E = 512
 TEXT_BATCH = 256
@@ -39,18 +43,51 @@ IMAGE_BATCH = 8
 class Conditioner:
     """Turns prompts into vectors with one model and its processor; remembers phrases as long as the weights stay.
 
-    Threads may share it. A copy, pickled or deep, starts with nothing remembered.
+    Threads may share it. A copy, pickled or deep, starts with nothing remembered, unless the text encoder was dropped:
+    `remembered` are the embeddings of phrases that there are then.
     """
 
-    def __init__(self, model: CLIPSegForImageSegmentation, processor: CLIPSegProcessor | ImageProcessorOnly) -> None:
+    def __init__(
+        self,
+        model: Runner,
+        processor: CLIPSegProcessor | ImageProcessorOnly,
+        remembered: Mapping[str, torch.Tensor] | None = None,
+    ) -> None:
         self.model = model
         self.processor = processor
-        self._texts: OrderedDict[str, torch.Tensor] = OrderedDict()
+        self._texts = OrderedDict(remembered or {})
+        self._dropped = remembered is not None
         self._weights: list[tuple[Any, ...]] | None = None
+        self._files: list[os.stat_result] = []  # of the weights, as long as phrases are kept between runs
+        self._kept: PromptCache | None = None
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Conditioner, (self.model, self.processor)
+        return Conditioner, (self.model, self.processor, dict(self._texts) if self._dropped else None)
+
+    def keep_between_runs(self, name_or_path: str | os.PathLike[str], where: Mapping[str, Any]) -> None:
+        """Keep phrases on the disk as well, of a model just loaded from there, until its weights are changed.
+
+        An exported model, and one made in inference mode, whose changes are not counted, keeps none. `where` are
+        keywords of `checkpoints.hub.find_file`.
+        """
+        with self._lock:
+            self._weights = self._weights_now()
+            if torch_model(self.model) is not None and self._weights is not None:
+                self._files = weight_files(name_or_path, where)
+
+    def drop_text_encoder(self) -> None:
+        """Let go of the text encoder's weights. Phrases that are remembered, or kept on the disk, are still known.
+
+        Raises UsageError for an exported model.
+        """
+        with self._lock:
+            if not isinstance(self.model, FusedModel):
+                raise UsageError('the text encoder of an exported model cannot be dropped; use backend="torch"')
+            self._forget_if_changed()
+            self._open_kept()
+            self.model.drop_text_encoder()
+            self._dropped = True
 
     @torch.inference_mode()
     def embed(self, prompts: Sequence[Term]) -> torch.Tensor:
@@ -114,10 +151,19 @@ class Conditioner:
             self._forget_if_changed()
             found = {text: self._texts[text] for text in texts if text in self._texts}
             missing = list(dict.fromkeys(text for text in texts if text not in found))
+            tokens = self._tokens_kept(missing)
+            if self._kept is not None and tokens:
+                rows = self._kept.read(list(tokens.values()), self.model.config.projection_dim)
+                to = self.model.device, self.model.dtype
+                found |= {text: torch.tensor(rows[row]).to(*to) for text, row in tokens.items() if row in rows}
+                missing = [text for text in missing if text not in found]
             for start in range(0, len(missing), TEXT_BATCH):
                 batch = missing[start : start + TEXT_BATCH]
                 # Cloned, or each would keep the whole batch alive.
                 found.update((text, row.clone()) for text, row in zip(batch, self._encode_texts(batch), strict=True))
+            if self._kept is not None:
+                new = [text for text in missing if text in tokens]
+                self._kept.write({tokens[text]: found[text].float().cpu().numpy() for text in new})
             for text, vector in found.items():
                 self._texts[text] = vector
                 self._texts.move_to_end(text)
@@ -125,7 +171,30 @@ class Conditioner:
                 self._texts.popitem(last=False)
         return [found[text] for text in texts]
 
+    def _tokens_kept(self, texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        """Phrases -> the tokens of those that may be kept on the disk: not if they are too long, which is told anew."""
+        self._open_kept()
+        if self._kept is None or not texts:
+            return {}
+        rows = self._tokenizer()(list(texts), verbose=False)["input_ids"]
+        longest = self.model.config.text_config.max_position_embeddings
+        return {text: tuple(row) for text, row in zip(texts, rows, strict=True) if len(row) <= longest}
+
+    def _open_kept(self) -> None:
+        """Find out what the model is called on the disk, which needs its weights, once phrases are to be kept there."""
+        path, model = cache_file(), torch_model(self.model)
+        tokenizer = getattr(self.processor, "tokenizer", None)
+        if self._kept is None and self._files and path is not None and model is not None and tokenizer is not None:
+            ways = type(self.model).__name__, getattr(self.model, "precision", None), self.model.device.type
+            if tokenizer.padding_side == "right":  # otherwise what a phrase becomes depends on those beside it
+                self._kept = PromptCache(path, fingerprint(model, str(ways), self._files))
+
     def _encode_texts(self, texts: list[str]) -> torch.Tensor:
+        if self._dropped:
+            raise PromptError(
+                f"{texts[0]!r} is not among the phrases that were embedded before the text encoder was dropped; "
+                "embed all phrases first, or load the model anew"
+            )
         tokenizer = self._tokenizer()
         longest = self.model.config.text_config.max_position_embeddings
         encoded = tokenizer(texts, padding=True, verbose=False)  # too long ones are told below
@@ -156,13 +225,22 @@ class Conditioner:
 
     def _forget_if_changed(self) -> None:
         """Drop what is remembered when a weight of the text tower has been written to, moved or replaced."""
-        parts = (self.model.clip.text_model, self.model.clip.text_projection)
-        parameters = [parameter for part in parts for parameter in part.parameters()]
-        untold = any(p.is_inference() for p in parameters)  # such a tensor does not count how often it is written to
-        weights = None if untold else [(id(p), p.data_ptr(), p._version, p.dtype, p.device) for p in parameters]
+        if self._dropped:
+            return
+        weights = self._weights_now()
         if weights is None or weights != self._weights:
             self._texts.clear()
             self._weights = weights
+            self._files, self._kept = [], None
+
+    def _weights_now(self) -> list[tuple[Any, ...]] | None:
+        """-> what changes with the weights of the text tower; None where their changes are not counted."""
+        model = torch_model(self.model)
+        parts = () if model is None else (model.clip.text_model, model.clip.text_projection)
+        parameters = [parameter for part in parts for parameter in part.parameters()]
+        if any(p.is_inference() for p in parameters):  # such a tensor does not count how often it is written to
+            return None
+        return [(id(p), p.data_ptr(), p._version, p.dtype, p.device) for p in parameters]
 
     # -- pictures ------------------------------------------------------------------------------------------------
 
@@ -175,7 +253,16 @@ class Conditioner:
                     yield from self.model.get_conditional_embeddings(len(batch), conditional_pixel_values=pixels)
                 else:
                     masks = torch.stack([each.mask for each in batch]).to(self.model.device)
-                    yield from masked_image_features(self.model.clip, pixels, masks, attention)
+                    yield from masked_image_features(self._modules(attention).clip, pixels, masks, attention)
+
+    def _modules(self, attention: str) -> CLIPSegForImageSegmentation:
+        model = torch_model(self.model)
+        if model is None:
+            raise PromptError(
+                f"image prompt styles that mask attention ({attention!r}) need the torch modules, which an exported "
+                'model has not; choose another style, such as "crop", or backend="torch"'
+            )
+        return model
 
     def prompt_pixels(self, prompt: ImagePrompt) -> torch.Tensor:
         """An example -> the pixels (3, h, w) that the vision tower gets: what the model sees of it."""

@@ -1,0 +1,64 @@
+"""Prompts, embedded and ready to be asked of any number of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from clipseg.errors import PictureError
+from clipseg.features import ImageFeatures, PictureEncoder
+from clipseg.fits import Fit
+from clipseg.masks.masks import Masks
+from clipseg.masks.options import MaskOptions
+from clipseg.processing.images import PictureSource
+from clipseg.prompting.questions import Question
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """What `Segmenter.asking` gives, a function: pictures or features, as they come -> the `Masks` of each in turn.
+
+    Fields
+        encoder           what sees the pictures
+        question          which prompts make which mask
+        conditions        of the prompts (P, E)
+        finish            how masks are finished
+        combined          whether they become one
+        fit               see `Segmenter.encode`; None: of features their own
+        batch_size        pictures, or tiles of one, that go through the model together
+        reduced_decoding  whether JPEG files may be decoded at a reduced scale
+    """
+
+    encoder: PictureEncoder
+    question: Question
+    conditions: torch.Tensor
+    finish: MaskOptions
+    combined: bool
+    fit: Fit | None
+    batch_size: int
+    reduced_decoding: bool
+
+    def __call__(self, pictures: Iterable[PictureSource | ImageFeatures]) -> Iterator[Masks]:
+        """Pictures or features -> the masks of each. Raises PictureError when the turn of one comes that has none."""
+        for one in self.each(pictures):
+            if isinstance(one, PictureError):
+                raise one
+            yield one
+
+    def each(self, pictures: Iterable[PictureSource | ImageFeatures]) -> Generator[Masks | PictureError, None, None]:
+        """Pictures or features -> the masks of each, or why there are none; the others are done all the same."""
+        for features in self.encoder.each(pictures, self.batch_size, self.fit, self.reduced_decoding):
+            if isinstance(features, PictureError):
+                yield features
+                continue
+            try:
+                logits = self.encoder.logits(features, self.conditions)
+            except PictureError as error:
+                yield error
+                continue
+            size_hw = features.size_hw
+            answers, negatives = self.question.answers(logits, size_hw)
+            masks = Masks(answers, self.question.labels, size_hw, features.picture, self.finish, negatives)
+            yield masks.combined() if self.combined else masks
