@@ -17,22 +17,21 @@ import argparse
 import datetime
 import gc
 import json
-import multiprocessing
 import os
 import platform
-import random
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from documented_calls import CASES, CLIP, CLIPSEG, OURS, REFERENCE, SCALES, Call, Scale, load, write_checkpoint
+from documented_calls import CASES, CLIP, CLIPSEG, OURS, REFERENCE, SCALES, Scale, load, write_checkpoint
+
+from clipseg.benchmark.memory import forget_peak, in_own_process, resident
+from clipseg.benchmark.timing import interleaved
 
 MEMORY_DISK = Path("/dev/shm")
 
@@ -49,27 +48,6 @@ def difference(ours: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tens
     return max(relative(ours[key], theirs[key]) for key in theirs)
 
 
-def alternate(calls: Mapping[str, Call], rounds: range, seconds: float) -> dict[str, list[float]]:
-    """Calls by name -> the seconds of each, round by round, in an order drawn anew for each round.
-
-    There are as many rounds as the seconds allow, within a range.
-    """
-    taken: dict[str, list[float]] = {name: [] for name in calls}
-    order = list(calls)
-    began = time.perf_counter()
-    for number in range(rounds.stop - 1):
-        if number >= rounds.start and time.perf_counter() - began > seconds:
-            break
-        random.shuffle(order)
-        for name in order:
-            gc.collect()
-            start = time.perf_counter()
-            answer = calls[name]()
-            taken[name].append(time.perf_counter() - start)
-            del answer  # what it takes to give it back is not measured
-    return taken
-
-
 def peak(case: str, name: str, folder: Path, scale: Scale, threads: int) -> float | None:
     """In a process of its own: a case and a library -> the most megabytes (10^6) resident while the call ran.
 
@@ -83,19 +61,13 @@ def peak(case: str, name: str, folder: Path, scale: Scale, threads: int) -> floa
         before = resident("VmRSS")
         call = CASES[case].prepare(library, folder, inputs)
         gc.collect()
-        Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+        forget_peak()
     except OSError:
         return None
     answer = call()
     after = resident("VmHWM")
     del answer
     return (after - before) / 1e6
-
-
-def resident(field: str) -> int:
-    """A line of Linux's /proc/self/status -> its bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
 
 
 def measure(name: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -106,7 +78,7 @@ def measure(name: str, folder: Path, options: argparse.Namespace) -> dict[str, A
     gap = difference(*(case.numbers(call()) for call in calls.values()))  # also the warm-up
     if gap > case.tolerance:
         sys.exit(f"{name}: the results differ by {gap:.1e}, expected at most {case.tolerance:.1e}")
-    seconds = alternate(calls, options.rounds, options.seconds)
+    seconds = interleaved(calls, options.rounds.start, options.rounds.stop - 1, options.seconds)
     ratios = [theirs / ours for ours, theirs in zip(seconds[OURS], seconds[REFERENCE], strict=True)]
     medians = {library: statistics.median(taken) for library, taken in seconds.items()}
     del calls, inputs
@@ -123,13 +95,8 @@ def measure(name: str, folder: Path, options: argparse.Namespace) -> dict[str, A
 
 def peaks(name: str, folder: Path, options: argparse.Namespace) -> dict[str, float | None]:
     """A case -> the peak of each library, each in a fresh process."""
-    found = {}
-    for library in (OURS, REFERENCE):
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-            found[library] = process.submit(
-                peak, name, library, folder, SCALES[options.scale], options.threads
-            ).result()
-    return found
+    scale, threads = SCALES[options.scale], options.threads
+    return {library: in_own_process(peak, name, library, folder, scale, threads) for library in (OURS, REFERENCE)}
 
 
 # -- telling -----------------------------------------------------------------------------------------------------------

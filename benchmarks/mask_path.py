@@ -20,19 +20,15 @@ where nothing tells it is left out.
 from __future__ import annotations
 
 import argparse
-import gc
 import io
 import json
-import multiprocessing
 import os
 import platform
-import random
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -47,6 +43,8 @@ from PIL import Image
 from scipy import ndimage
 
 from clipseg import CLIPSegConfig
+from clipseg.benchmark.memory import in_own_process, peak_megabytes
+from clipseg.benchmark.timing import interleaved
 from clipseg.masks import polygons, rle
 from clipseg.masks.components import window_of
 from clipseg.masks.masks import Masks
@@ -237,61 +235,12 @@ def check(scale: Scale) -> None:
         sys.exit(f"masks differ from the usual way's in {differ:.1e} of all pixels; expected 1e-5 at most")
 
 
-def measured(calls: Mapping[str, Call], repeats: int) -> dict[str, list[float]]:
-    """Calls by name -> the seconds of each, round by round, in an order drawn anew for each round."""
-    taken: dict[str, list[float]] = {name: [] for name in calls}
-    order = list(calls)
-    for _ in range(repeats):
-        random.shuffle(order)
-        for name in order:
-            gc.collect()
-            start = time.perf_counter()
-            answer = calls[name]()
-            taken[name].append(time.perf_counter() - start)
-            del answer
-    return taken
-
-
 def peak(name: str, scale: Scale, threads: int) -> float | None:
     """In a process of its own: a case -> the most megabytes (10^6) it took while it ran, over what there was before."""
     torch.set_num_threads(threads)
     call = CASES[name][1](scale)
     drawn(scale)
-    gc.collect()
-    before: int | None
-    after: int | None
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
-        before = resident("VmRSS")
-        answer = call()
-        after = resident("VmHWM")
-    except OSError:
-        before = highest()
-        answer = call()
-        after = highest()
-    del answer
-    return None if before is None or after is None else (after - before) / 1e6
-
-
-def highest() -> int | None:
-    """-> the most bytes that were resident so far, where the system tells in its usual way."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    return (1 if sys.platform == "darwin" else 1024) * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def resident(field: str) -> int:
-    """A line of Linux's /proc/self/status -> its bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
-
-
-def in_its_own_process(name: str, scale: Scale, threads: int) -> float | None:
-    """A case -> its peak, see `peak`."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        return process.submit(peak, name, scale, threads).result()
+    return peak_megabytes(call)
 
 
 def table(figures: Mapping[str, Any]) -> str:
@@ -328,21 +277,20 @@ def main() -> None:
     repeats = min(options.repeats, 3) if options.quick or options.tiny else options.repeats
 
     torch.set_num_threads(options.threads)
-    random.seed(0)
     check(scale)
     names = [name for name in CASES if options.only is None or name in (ENCODER, *options.only)]
     calls = {name: CASES[name][1](scale) for name in names}
     for name, call in calls.items():
         if name != "many":
             call()  # warm
-    seconds = measured(calls, repeats)
+    seconds = interleaved(calls, repeats)
     cases = {
         name: {
             "says": CASES[name][0].format(side=scale.side, prompts=scale.prompts, many=scale.many),
             "seconds": taken,
             "median": statistics.median(taken),
             "ratio": statistics.median(taken) / statistics.median(seconds[ENCODER]),
-            "peak_megabytes": None if options.no_memory else in_its_own_process(name, scale, options.threads),
+            "peak_megabytes": None if options.no_memory else in_own_process(peak, name, scale, options.threads),
         }
         for name, taken in seconds.items()
     }

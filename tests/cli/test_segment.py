@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 
 from clipseg import Segmenter
 from clipseg.cli.outputs import MASK
-from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
 from clipseg.prompting.conditioning import Conditioner
 from clipseg.prompting.prompts import ImagePrompt
+from clipseg.runtime.fused import FusedModel
 
 
 def files_in(folder: Path) -> set[str]:
@@ -125,12 +125,12 @@ def test_prompts_are_embedded_once_and_pictures_encoded_once(call, draw, model, 
     for name in "abc":
         draw(f"{name}.png")
     embedded, encoded = [], []
-    texts, images = Conditioner._encode_texts, CLIPSegForImageSegmentation.encode_images
+    texts, images = Conditioner._encode_texts, FusedModel.encode_images
     monkeypatch.setattr(
         Conditioner, "_encode_texts", lambda self, texts_: embedded.append(texts_) or texts(self, texts_)
     )
     monkeypatch.setattr(
-        CLIPSegForImageSegmentation,
+        FusedModel,
         "encode_images",
         lambda self, pixels: encoded.append(len(pixels)) or images(self, pixels),
     )

@@ -10,7 +10,7 @@ import click
 from clipseg.cli import terminal
 from clipseg.cli.completing import folders
 from clipseg.cli.groups import CommandGroup
-from clipseg.cli.options import GroupedCommand, load_segmenter, loading_options, model_option, option
+from clipseg.cli.options import GroupedCommand, Loading, load_segmenter, loading_options, model_option, option
 
 if TYPE_CHECKING:
     from clipseg.prompting.styles import VisualStyle
@@ -76,9 +76,7 @@ def visual_prompts(
     out: str,
     as_json: bool,
     model: str,
-    device: str,
-    dtype: str,
-    offline: bool,
+    loading: Loading,
 ) -> None:
     """Compare the styles in which an example can be shown, on a folder of pictures with masks.
 
@@ -99,7 +97,7 @@ def visual_prompts(
     chosen = _styles(styles)
     templates_named(templates)
     objects = read_objects(folder)
-    segmenter = load_segmenter(model, device, dtype, offline)
+    segmenter = load_segmenter(model, loading)
     with terminal.progress("things") as moved:
         report = compare_styles(segmenter, objects, chosen, among=among, templates=templates, seed=seed, progress=moved)
     files = {"csv": Path(out) / TABLE, "grid": Path(out) / GRID}

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from clipseg.cli import terminal
 from clipseg.cli.completing import models
-from clipseg.cli.options import GroupedCommand, load_segmenter, loading_options, option
+from clipseg.cli.options import GroupedCommand, Loading, load_segmenter, loading_options, option
 from clipseg.cli.outputs import output_folder
 from clipseg.errors import UsageError
 
@@ -100,9 +100,7 @@ def evaluate(
     seed: int,
     as_json: bool,
     out: str | None,
-    device: str,
-    dtype: str,
-    offline: bool,
+    loading: Loading,
     **asked: Any,
 ) -> None:
     """Measure MODEL, a name or a folder, on synthetic scenes that no training has seen, or on a data set.
@@ -111,7 +109,7 @@ def evaluate(
     as JSON, Markdown and CSV, tables by class and size, curves, and the worst answers as a picture. The scenes are
     drawn with Debian's fonts-noto-color-emoji and unicode-cldr-core.
     """
-    load = partial(load_segmenter, model, _own_device(device), dtype, offline)
+    load = partial(load_segmenter, model, loading._replace(device=_own_device(loading.device)))
     if task == SCENES:
         _check_of_scenes((*asked, "out"))
         _on_scenes(model, load, scenes, seed, as_json)

@@ -35,9 +35,11 @@ COMMANDS = {
     "analyse": ("clipseg.cli.analyse", "analyse", "Compare the styles in which examples can be shown."),
     "models": ("clipseg.cli.models", "models", "List, fetch and remove models."),
     "convert": ("clipseg.cli.convert", "convert", "Turn original checkpoints into a model folder, and back."),
+    "export": ("clipseg.cli.export", "export", "Write a model as graphs for ONNX Runtime, OpenVINO or torch."),
     "data": ("clipseg.cli.data", "data", "Look at data sets."),
     "train": ("clipseg.cli.train", "train", "Train a model from a recipe."),
     "evaluate": ("clipseg.cli.evaluate", "evaluate", "Measure a model, on synthetic scenes or a data set."),
+    "bench": ("clipseg.cli.bench", "bench", "Measure how fast this machine runs a model."),
     "doctor": ("clipseg.cli.doctor", "doctor", "Tell what this machine has, and whether clipseg works on it."),
     "completion": ("clipseg.cli.completion", "completion", "Print what makes a shell complete commands."),
 }

@@ -13,7 +13,7 @@ from clipseg.checkpoints.hub import BUNDLED, find_first, local_folder
 from clipseg.checkpoints.hub_cache import cached_bytes, cached_names, remove_cached
 from clipseg.cli import completing, terminal
 from clipseg.cli.groups import CommandGroup
-from clipseg.cli.options import load_segmenter
+from clipseg.cli.options import Loading, load_segmenter
 from clipseg.errors import CheckpointError, CheckpointNotFoundError
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -75,7 +75,7 @@ def pull(name: str, as_json: bool) -> None:
     NAME is a hub id; from then on the model works offline. Nothing is fetched for nano or a folder, but they are proven
     as well. HF_HOME says where models are kept.
     """
-    load_segmenter(name, device="cpu", dtype="auto", offline=False)
+    load_segmenter(name, Loading(device="cpu"))
     _tell([_record(name)], as_json)
 
 

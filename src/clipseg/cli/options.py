@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from functools import wraps
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import click
 
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
 Adder: TypeAlias = Callable[[Any], Any]
 """What adds options to a command, or to the function that becomes one."""
 
-# The library's own default, written out so that help needs no torch; a test holds the two together.
+# The library's own, written out so that help needs no torch; tests hold the two together.
 MODEL = "CIDAS/clipseg-rd64-refined"
 WIDEST = 110  # letters of a line of help
 DTYPES = ("float32", "bfloat16", "float16")
+BACKENDS = ("torch", "onnx", "openvino")
 
 
 class GroupedOption(click.Option):
@@ -69,20 +71,56 @@ def added(*adders: Adder) -> Adder:
     return add
 
 
-loading_options: Adder = added(
+class Loading(NamedTuple):
+    """How a model is loaded: keywords of `Segmenter.from_pretrained`, but for `offline`."""
+
+    device: str = "auto"
+    dtype: str = "auto"
+    backend: str = "torch"
+    compile: bool = False
+    offline: bool = False
+
+
+def loading_options(command: Any) -> Any:
+    """Add the options of `Loading` to a command, which gets them as one value, `loading`."""
+
+    @wraps(command)
+    def called(**values: Any) -> Any:
+        return command(loading=Loading(**{name: values.pop(name) for name in Loading._fields}), **values)
+
+    return _loading_options(called)
+
+
+_loading_options: Adder = added(
     option("Model", "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps, …"),
-    option("Model", "--dtype", type=click.Choice(("auto", *DTYPES)), default="auto", show_default=True),
+    option(
+        "Model",
+        "--dtype",
+        type=click.Choice(("auto", *DTYPES, "int8")),
+        default="auto",
+        show_default=True,
+        help="What is computed in; auto is bfloat16 for large models where the device has it, else float32.",
+    ),
+    option(
+        "Model",
+        "--backend",
+        type=click.Choice(BACKENDS),
+        default="torch",
+        show_default=True,
+        help="What runs the model; others than torch run what clipseg export wrote.",
+    ),
+    option("Model", "--compile", is_flag=True, help="Compile the model for the device; of use on a GPU."),
     option("Model", "--offline", is_flag=True, help="Use only what is on this machine."),
 )
-"""Adds the options of `load_segmenter` to a command."""
 
 model_option: Adder = option(
     "Model", "--model", default=MODEL, show_default=True, metavar="NAME|DIR", help="nano, a folder or a hub id."
 )
 
 
-def load_segmenter(model: str, device: str, dtype: str, offline: bool) -> Segmenter:
-    """A model's name and the options above -> the segmenter. Raises what `Segmenter.from_pretrained` does."""
+def load_segmenter(model: str, loading: Loading) -> Segmenter:
+    """A model's name and how to load it -> the segmenter. Raises what `Segmenter.from_pretrained` does."""
     from clipseg.segmenter import Segmenter
 
-    return Segmenter.from_pretrained(model, device=device, dtype=dtype, local_files_only=offline)
+    how = loading._asdict()
+    return Segmenter.from_pretrained(model, local_files_only=how.pop("offline"), **how)

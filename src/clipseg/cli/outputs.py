@@ -57,7 +57,14 @@ batch_option: Adder = option(
     default=8,
     show_default=True,
     metavar="N",
-    help="Most pictures that are held, and go through the model, at once.",
+    help="Most pictures that go through the model at once; others are read ahead.",
+)
+
+reduced_option: Adder = option(
+    "Model",
+    "--reduced-decoding",
+    is_flag=True,
+    help="Decode a JPEG file much larger than the model's input at a reduced scale: faster, masks change a little.",
 )
 
 

@@ -276,7 +276,7 @@ def _embedded(prompts: Sequence[Term], values: Mapping[str, Any]) -> list[Embedd
     made: Iterator[EmbeddingPrompt] = iter(())
     if missing:
         with terminal.working("embedding prompts"):
-            segmenter = load_segmenter(values["model"], values["device"], values["dtype"], values["offline"])
+            segmenter = load_segmenter(values["model"], values["loading"])
             made = iter(segmenter.embedded(missing))
     return [one if isinstance(one, EmbeddingPrompt) else next(made) for one in prompts]
 

@@ -1,17 +1,17 @@
 """What `segment`, `heatmap` and `cutout` have in common: options become a task, and a task is carried out.
 
-Everything that can be checked without the model is checked before it is loaded. Never more than a batch of pictures is
-held; each is decoded once, and each of its results is on the disk before the next batch is read.
+Everything that can be checked without the model is checked before it is loaded. While the model is at work on a batch
+of pictures, the next batch is read, and the results of those before, `BEHIND` at most, are written.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -24,16 +24,18 @@ from clipseg.cli.inputs import STANDARD, Picture, find_pictures, input_options
 from clipseg.cli.mask_options import DECIDING, Finish, mask_options, read_finish
 from clipseg.cli.naming import check_names
 from clipseg.cli.options import Adder, added, load_segmenter, loading_options, model_option
-from clipseg.cli.outputs import Output, batch_option, output_folder, output_options
+from clipseg.cli.outputs import Output, batch_option, output_folder, output_options, reduced_option
 from clipseg.cli.planning import Job, Plan, jobs_of, read_template
 from clipseg.cli.prompt_options import Asked, is_prompted, prompt_options, read_prompts
 from clipseg.errors import NothingFoundError, PictureError, UsageError
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from clipseg.masks.masks import Masks
-    from clipseg.segmenter import Answered, Segmenter
+    from clipseg.masks.presence import Presence
+    from clipseg.segmenter import Segmenter
+
+BEHIND = 2
+"""Pictures whose results wait to be written, at most, while the model goes on."""
 
 LISTED_FAILURES = 20
 
@@ -51,6 +53,7 @@ def shared_options(*own: Adder, deciding: bool = True) -> Adder:
         input_options,
         model_option,
         batch_option,
+        reduced_option,
         loading_options,
     )
 
@@ -133,7 +136,7 @@ def carry_out(task: Task) -> int:
                 plan = task.plan
                 stack.enter_context(output_folder(plan.folder))
             values = task.values
-            segmenter = load_segmenter(values["model"], values["device"], values["dtype"], values["offline"])
+            segmenter = load_segmenter(values["model"], values["loading"])
             _work(task, plan, segmenter, tally, stack)
             if task.to_stdout and not tally.failed:
                 _hand_over(next(plan.files(task.jobs[0])))
@@ -146,66 +149,62 @@ def carry_out(task: Task) -> int:
 
 
 def _work(task: Task, plan: Plan, segmenter: Segmenter, tally: Tally, stack: ExitStack) -> None:
-    from clipseg.cli.writing import write
+    """Read ahead of the model, and write behind it: what is said of a picture is said when its files are there."""
+    from clipseg.cli.writing import following
 
     answered = segmenter.asking(
         task.asked.prompts,
         negative=task.asked.negatives,
         batch_size=task.values["batch_size"],
+        reduced_decoding=task.values["reduced_decoding"],
         **task.finish.fitting,
     )
     sets = [(output, stack.enter_context(output.writer(plan.set_file(output)))) for output in plan.of("data set")]
     names = Counter(job.picture.name for job in task.jobs)
     moved = stack.enter_context(terminal.progress("pictures"))
-    done, size = 0, task.values["batch_size"]
-    moved(done, len(task.jobs))
-    jobs = iter(task.jobs)
-    while batch := list(islice(jobs, size)):
-        for job, masks in _answers(answered, list(_opened(batch, tally)), tally):
-            try:
-                finished = task.finish.finished(masks, job.picture)
-                records = write(plan, job, finished, segmenter.calibration)
-                for output, one in sets:  # where each picture has a file of labels its name must be its own
-                    name = job.picture.name if names[job.picture.name] == 1 else job.picture.path
-                    one.add(finished, name if output.suffix else job.listed)
-            except PictureError as error:
-                tally.fail(job.picture, error)
-                continue
+    moved(0, len(task.jobs))
+    answers = stack.enter_context(closing(answered.each([job.picture.source() for job in task.jobs])))
+    calls = (
+        partial(_written, task, plan, segmenter.calibration, sets, names, job, masks)
+        for job, masks in zip(task.jobs, answers, strict=True)
+    )
+    results = stack.enter_context(closing(following(calls, BEHIND if len(task.jobs) > 1 else 0)))
+    for done, (job, records) in enumerate(zip(task.jobs, results, strict=True), 1):
+        if isinstance(records, PictureError):
+            tally.fail(job.picture, records)
+        else:
             tally.masks += len(records)
             tally.found += sum(bool(record["area"]) for record in records)
             if not task.to_stdout:
                 for record in records:
                     _tell(record, task.values["as_json"])
-            done += 1
-            moved(done + len(tally.failed), len(task.jobs))
+        moved(done, len(task.jobs))
 
 
-def _opened(batch: Sequence[Job], tally: Tally) -> Iterator[tuple[Job, Image.Image]]:
-    """Jobs -> those whose pictures open, with them."""
-    from clipseg.processing.images import to_rgb
+def _written(
+    task: Task,
+    plan: Plan,
+    calibration: Presence | None,
+    sets: Sequence[tuple[Output, Any]],
+    names: Mapping[str, int],
+    job: Job,
+    masks: Masks | PictureError,
+    stopped: Callable[[], bool],
+) -> list[dict[str, Any]] | PictureError:
+    """A picture's masks -> its files, and its records; or what was, or now is, wrong with the picture."""
+    from clipseg.cli.writing import write
 
-    for job in batch:
-        try:
-            yield job, to_rgb(job.picture.source())
-        except PictureError as error:  # noqa: PERF203 - one broken picture must not stop the others
-            tally.fail(job.picture, error)
-
-
-def _answers(
-    answered: Answered, opened: Sequence[tuple[Job, Image.Image]], tally: Tally
-) -> Iterator[tuple[Job, Masks]]:
-    """Jobs and their pictures -> their masks; a picture that cannot be segmented is told of, the others are done."""
-    done = 0
+    if isinstance(masks, PictureError):
+        return masks
     try:
-        for (job, _), masks in zip(opened, answered([picture for _, picture in opened]), strict=True):
-            yield job, masks
-            done += 1
+        finished = task.finish.finished(masks, job.picture)
+        records = write(plan, job, finished, calibration, stopped)
+        for output, one in sets:  # where each picture has a file of labels its name must be its own
+            name = job.picture.name if names[job.picture.name] == 1 else job.picture.path
+            one.add(finished, name if output.suffix else job.listed)
     except PictureError as error:
-        if len(opened) == 1:
-            tally.fail(opened[0][0].picture, error)
-            return
-        for one in opened[done:]:
-            yield from _answers(answered, [one], tally)
+        return error
+    return records
 
 
 # -- what is said ----------------------------------------------------------------------------------------------------

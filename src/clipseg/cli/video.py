@@ -114,7 +114,7 @@ def video(**values: Any) -> None:
         for folder in (None if target is None else target.parent, frames):
             if folder is not None:
                 stack.enter_context(output_folder(folder))
-        segmenter = load_segmenter(values["model"], values["device"], values["dtype"], values["offline"])
+        segmenter = load_segmenter(values["model"], values["loading"])
         with terminal.progress("frames") as moved:
             report = segment_video(
                 segmenter,

@@ -1,4 +1,4 @@
-"""A picture's masks into its files, each written whole, and a record for each mask.
+"""A picture's masks into its files, each written whole, and a record for each mask; behind the model, in a thread.
 
 H W the picture's size.
 """
@@ -6,9 +6,12 @@ H W the picture's size.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,13 +27,67 @@ from clipseg.masks.masks import Masks
 from clipseg.masks.png import save_binary, save_picture
 from clipseg.masks.presence import Presence
 
+T = TypeVar("T")
+
 DIGITS = 4  # of scores
 
 Files = dict[str, list[str]]
 
 
-def write(plan: Plan, job: Job, masks: Masks, calibration: Presence | None = None) -> list[dict[str, Any]]:
-    """A picture's masks -> its files, and a record for each mask or part. Raises OutputError, and PictureError."""
+class StoppedError(Exception):
+    """Writing was to stop in the middle of a picture."""
+
+
+def following(calls: Iterable[Callable[[Callable[[], bool]], T]], most: int) -> Generator[T, None, None]:
+    """Calls, as they come -> what each gives, in order: they run one by one in a thread, while others are coming.
+
+    `most` of them wait, at most; with 0 there is no thread. A call is handed a function that tells whether it should
+    stop: nobody waits for what it gives any more. After one that raises none is begun, and what comes to nothing in
+    `calls` itself is raised after what came before it is done.
+    """
+    if most < 1:
+        yield from (call(lambda: False) for call in calls)
+        return
+    stopped = Event()
+
+    def run(call: Callable[[Callable[[], bool]], T]) -> T:
+        if stopped.is_set():
+            raise StoppedError
+        try:
+            return call(stopped.is_set)
+        except BaseException:
+            stopped.set()
+            raise
+
+    waiting: deque[Future[T]] = deque()
+    failure, calls = None, iter(calls)
+    thread = ThreadPoolExecutor(1, "clipseg-behind")
+    try:
+        while failure is None:
+            try:
+                waiting.append(thread.submit(run, next(calls)))
+            except Exception as error:
+                failure = error
+            while waiting and (failure is not None or len(waiting) > most or waiting[0].done()):
+                yield waiting.popleft().result()
+        if not isinstance(failure, StopIteration):
+            raise failure
+    finally:
+        stopped.set()
+        thread.shutdown(cancel_futures=True)  # waits for the file that is being written
+
+
+def write(
+    plan: Plan,
+    job: Job,
+    masks: Masks,
+    calibration: Presence | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> list[dict[str, Any]]:
+    """A picture's masks -> its files, and a record for each mask or part. Raises OutputError, and PictureError.
+
+    Whether to go on is asked before each mask: if not, StoppedError is raised.
+    """
     presence: list[float | None] = [None] * len(masks)
     if calibration is not None and masks.options.competition == "none":  # a share of a pixel says nothing of presence
         presence = [round(one, DIGITS) for one in calibration.probabilities(masks.scores()).tolist()]
@@ -39,6 +96,8 @@ def write(plan: Plan, job: Job, masks: Masks, calibration: Presence | None = Non
     }
     records = []
     for place, instance, score, area, box, own in (_parts if plan.instances else _masks)(plan, job, masks):
+        if stopped():
+            raise StoppedError
         files = own | whole
         records.append(
             {

@@ -1,0 +1,183 @@
+"""What follows the model in a thread of its own: in order, bounded, and ended by what ends the command."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from clipseg.cli import tasks
+from clipseg.cli.writing import StoppedError, following
+from clipseg.errors import OutputError
+from clipseg.masks import png
+from clipseg.processing.images import upright_size
+
+Stopped = Callable[[], bool]
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("clipseg-")]
+
+
+@pytest.fixture(autouse=True)
+def threads_end() -> Iterator[None]:
+    yield
+    end = time.monotonic() + 5
+    while threads() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert threads() == []
+
+
+@pytest.mark.parametrize("most", [0, 1, 3])
+def test_results_come_in_order(most: int) -> None:
+    done: list[int] = []
+
+    def call(number: int, _stopped: Stopped) -> int:
+        time.sleep(0.002 * (number % 3))
+        done.append(number)
+        return number
+
+    assert list(following((partial(call, number) for number in range(9)), most)) == list(range(9)) == done
+
+
+def test_no_more_than_so_many_wait() -> None:
+    go_on, made = threading.Event(), []
+
+    def calls() -> Iterator[Callable[[Stopped], bool]]:
+        for number in range(9):
+            made.append(number)
+            if number == 2:  # one is under way and one waits: whoever makes a third is about to wait for the first
+                threading.Timer(0.1, lambda: waited.append(len(made)) or go_on.set()).start()
+            yield lambda _stopped: go_on.wait(5)
+
+    waited: list[int] = []
+    assert list(following(calls(), 2)) == [True] * 9
+    assert waited == [3]
+
+
+def test_after_a_failure_nothing_is_begun() -> None:
+    done: list[int] = []
+
+    def call(number: int, _stopped: Stopped) -> None:
+        if number == 2:
+            raise OutputError("the disk is full")
+        done.append(number)
+
+    with pytest.raises(OutputError, match="full"):
+        list(following((partial(call, number) for number in range(9)), 3))
+    assert done == [0, 1]
+
+
+def test_what_came_before_an_error_is_done() -> None:
+    done: list[int] = []
+
+    def calls() -> Iterator[Callable[[Stopped], None]]:
+        for number in range(3):
+            yield lambda _stopped, number=number: done.append(number)
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        list(following(calls(), 3))
+    assert done == [0, 1, 2]
+
+
+def test_an_interrupt_stops_what_is_under_way() -> None:
+    begun = threading.Event()
+
+    def long(stopped: Stopped) -> None:
+        begun.set()
+        while not stopped():
+            time.sleep(0.001)
+        raise StoppedError
+
+    def calls() -> Iterator[Callable[[Stopped], None]]:
+        yield long
+        begun.wait(5)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(following(calls(), 2))
+
+
+# -- on the command line ---------------------------------------------------------------------------------------------
+
+
+def test_writing_is_behind_and_what_is_said_is_in_order(call, draw, folder, model, monkeypatch) -> None:
+    for number in range(6):
+        draw(f"in/{number}.png", (20 + number, 20))
+    Path("in/3.png").write_text("no picture")
+    by = set()
+    save = png._write
+    monkeypatch.setattr(png, "_write", lambda *given: (by.add(threading.current_thread().name), save(*given))[1])
+    outcome = call("segment", "in", "-p", "cat", "--model", model, "-o", "out", "--batch-size", 2)
+    assert outcome.code == 3
+    assert [Path(record["picture"]).stem for record in outcome.records] == ["0", "1", "2", "4", "5"]
+    assert by == {"clipseg-behind_0"}
+    for record in outcome.records:
+        assert upright_size(record["file"]) == (20, 20 + int(Path(record["picture"]).stem))
+    by.clear()
+    assert call("segment", "in/1.png", "-p", "cat", "--model", model, "-o", "out").code == 0
+    assert by == {"MainThread"}, "a single picture does not pay for a thread"
+
+
+def test_a_full_disk_ends_the_command_where_it_happened(call, draw, folder, model, monkeypatch) -> None:
+    for number in range(6):
+        draw(f"in/{number}.png")
+    written = tasks._written
+
+    def failing(*given: Any) -> Any:
+        if given[5].number == 3:
+            raise OutputError("out/2.png cannot be written: no space")
+        return written(*given)
+
+    monkeypatch.setattr(tasks, "_written", failing)
+    outcome = call("segment", "in", "-p", "cat", "--model", model, "-o", "out", "--no-overlay", "--batch-size", 1)
+    assert outcome.code == 7
+    assert len(outcome.records) == 2
+    assert sorted(path.name for path in Path("out").iterdir()) == ["0.cat.mask.png", "1.cat.mask.png"]
+
+
+def test_masks_that_are_many_are_left_when_it_is_to_stop(folder, model) -> None:
+    from clipseg import Segmenter
+    from clipseg.cli.inputs import Picture
+    from clipseg.cli.outputs import read_formats
+    from clipseg.cli.planning import Job, Plan, read_template
+    from clipseg.cli.writing import write
+
+    segmenter = Segmenter.from_pretrained(model)
+    masks = segmenter.segment(Image.new("RGB", (20, 20)), ["cat", "dog", "bus"])
+    plan = Plan(
+        folder,
+        read_template(None, instances=False),
+        masks.labels,
+        tuple(read_formats([], soft=False, instances=False)),
+        False,
+    )
+    asked = iter([False, True])
+    with pytest.raises(StoppedError):
+        write(plan, Job(Picture("a.png"), 1, "a", "a.png"), masks, None, lambda: next(asked))
+    assert not (folder / "a.bus.mask.png").exists()
+
+
+def test_reduced_decoding_reads_a_large_jpeg_in_part_and_draws_on_all_of_it(
+    call, draw, folder, model, monkeypatch
+) -> None:
+    from clipseg.processing import on_demand
+
+    decoded, seen = on_demand.decoded, []
+    monkeypatch.setattr(on_demand, "decoded", lambda source: (seen.append(str(source)), decoded(source))[1])
+    for name in "ab":
+        draw(f"in/{name}.jpg", (700, 520))
+    arguments = ("segment", "in", "-p", "cat", "--model", model, "--reduced-decoding")
+    assert len(call(*arguments, "-o", "bare", "--no-overlay").records) == 2
+    assert seen == []
+    assert upright_size("bare/a.cat.mask.png") == (520, 700)
+    assert len(call(*arguments, "-o", "drawn").records) == 2
+    assert seen == ["in/a.jpg", "in/b.jpg"]
+    assert upright_size("drawn/a.overlay.png")[1] == 700
