@@ -58,8 +58,13 @@ ROOMS: dict[str, set[str]] = {
         "errors", "version", "checkpoints", "configuration", "modeling", "processing", "prompting", "masks", "data",
         "metrics", "segmenter", "evaluation", "folder_lock",
     },
+    "client": {"errors"},
+    "server": {
+        "errors", "version", "configuration", "processing", "runtime", "prompting", "masks", "fits", "features",
+        "answering", "segmenter", "formats",
+    },
     "cli": {
-        "errors", "version", "checkpoints", "configuration", "modeling", "processing", "prompting", "masks",
+        "server", "errors", "version", "checkpoints", "configuration", "modeling", "processing", "prompting", "masks",
         "fits", "segmenter", "formats", "video", "video_files", "data", "evaluation", "training", "analysis",
         "benchmark", "runtime", "folder_lock",
     },
@@ -68,7 +73,7 @@ ROOMS: dict[str, set[str]] = {
 }  # fmt: skip
 
 NETWORK = {"huggingface_hub", "urllib", "http", "requests", "socket", "httpx"}
-NETWORKED = {"checkpoints/hub.py", "checkpoints/hub_cache.py", "image_utils.py"}
+NETWORKED = {"checkpoints/hub.py", "checkpoints/hub_cache.py", "image_utils.py", "client.py", "server/serving.py"}
 
 
 def room_of(path: Path) -> str:

@@ -1,4 +1,7 @@
-"""Prompts, embedded and ready to be asked of any number of pictures."""
+"""Prompts, embedded and ready to be asked of any number of pictures.
+
+Shapes: L distinct prompts of a question · P, E prompts and condition width · h, w low-resolution logits.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
+from PIL import Image
 
 from clipseg.errors import PictureError
 from clipseg.features import ImageFeatures, PictureEncoder
@@ -58,7 +62,17 @@ class Answered:
             except PictureError as error:
                 yield error
                 continue
-            size_hw = features.size_hw
-            answers, negatives = self.question.answers(logits, size_hw)
-            masks = Masks(answers, self.question.labels, size_hw, features.picture, self.finish, negatives)
-            yield masks.combined() if self.combined else masks
+            yield masks_of(self.question, logits, features.picture, self.finish, self.combined)
+
+
+def masks_of(
+    question: Question, logits: torch.Tensor, picture: Image.Image, finish: MaskOptions, combined: bool
+) -> Masks:
+    """A question, the logits (L, h, w) of its prompts on a picture, and how masks are finished -> the masks.
+
+    `combined` makes them one. Raises UsageError as `Masks.combined` does.
+    """
+    size_hw = (picture.height, picture.width)
+    answers, negatives = question.answers(logits, size_hw)
+    masks = Masks(answers, question.labels, size_hw, picture, finish, negatives)
+    return masks.combined() if combined else masks

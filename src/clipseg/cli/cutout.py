@@ -65,6 +65,6 @@ def check_colour(name: str) -> None:
 
 
 def _write(path: Path, mask: Mask, **parameters: Any) -> list[Path]:
-    from clipseg.cli.writing import write_cut
+    from clipseg.formats.cutouts import write_cut
 
     return write_cut(path, mask, **parameters)

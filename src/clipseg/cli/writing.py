@@ -5,7 +5,6 @@ H W the picture's size.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,16 +12,11 @@ from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
 
-import numpy as np
-
 from clipseg.cli.outputs import MASK
 from clipseg.cli.planning import Job, Plan
-from clipseg.formats.cutouts import box_with_margin, cutout, picture_of
+from clipseg.formats.cutouts import write_cut
 from clipseg.formats.png import soft_picture
 from clipseg.masks.boxes import boxes_xyxy
-from clipseg.masks.instances import Instance
-from clipseg.masks.lengths import Length
-from clipseg.masks.mask import Mask
 from clipseg.masks.masks import Masks
 from clipseg.masks.png import save_binary, save_picture
 from clipseg.masks.presence import Presence
@@ -151,33 +145,6 @@ def _parts(plan: Plan, job: Job, masks: Masks) -> Iterator[_Written]:
                     write_cut(path, mask, part=part, **output.parameters)
                 files[output.name] = [str(path)]
             yield place, part.number, part.score, part.area, list(part.box_xyxy), files
-
-
-def write_cut(
-    path: str | os.PathLike[str],
-    mask: Mask,
-    part: Instance | None = None,
-    *,
-    soft: bool = False,
-    background: str | None = None,
-    crop: bool = False,
-    margin: Length = 0,
-) -> list[Path]:
-    """A mask, or a part of it -> its picture cut out, and its path.
-
-    As opaque as `Mask.matte`, or with `soft` as probable. `crop` leaves the box of the mask with a margin; of an empty
-    mask the whole. Raises as `formats.cutouts.cutout`, and OutputError.
-    """
-    opacity = (mask.soft() if soft else mask.matte()).numpy()  # (H, W)
-    if part is not None:
-        opacity = opacity * part.mask().numpy()
-    cut = cutout(picture_of(mask), opacity, background)
-    rows, columns = np.flatnonzero((opacity > 0).any(1)), np.flatnonzero((opacity > 0).any(0))
-    if crop and len(rows):
-        box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-        cut = cut.crop(box_with_margin(box, margin, mask.size_hw))
-    save_picture(path, cut)
-    return [Path(path)]
 
 
 def _is_graded(masks: Masks) -> bool:

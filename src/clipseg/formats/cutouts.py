@@ -14,6 +14,7 @@ from PIL import Image, ImageColor
 
 from clipseg.errors import UsageError
 from clipseg.formats.png import checked_values
+from clipseg.masks.instances import Instance
 from clipseg.masks.lengths import Length, checked_length, pixels
 from clipseg.masks.mask import Mask
 from clipseg.masks.png import save_picture
@@ -103,6 +104,33 @@ def write_objects(
         written.append(path.with_name(f"{path.stem}.{number}{path.suffix}"))
         save_picture(written[-1], image)
     return written
+
+
+def write_cut(
+    path: str | os.PathLike[str],
+    mask: Mask,
+    part: Instance | None = None,
+    *,
+    soft: bool = False,
+    background: str | None = None,
+    crop: bool = False,
+    margin: Length = 0,
+) -> list[Path]:
+    """A mask, or a part of it -> its picture cut out, and its path.
+
+    As opaque as `Mask.matte`, or with `soft` as probable. `crop` leaves the box of the mask with a margin; of an empty
+    mask the whole. Raises as `cutout`, and OutputError.
+    """
+    opacity = (mask.soft() if soft else mask.matte()).numpy()  # (H, W)
+    if part is not None:
+        opacity = opacity * part.mask().numpy()
+    cut = cutout(picture_of(mask), opacity, background)
+    rows, columns = np.flatnonzero((opacity > 0).any(1)), np.flatnonzero((opacity > 0).any(0))
+    if crop and len(rows):
+        box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+        cut = cut.crop(box_with_margin(box, margin, mask.size_hw))
+    save_picture(path, cut)
+    return [Path(path)]
 
 
 def picture_of(mask: Mask) -> Image.Image:

@@ -1,0 +1,224 @@
+"""What the routes do, away from HTTP: bytes and requests in, answers out. Everything here may run in any thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any, TypeVar
+
+import torch
+
+from clipseg.answering import masks_of
+from clipseg.errors import UsageError
+from clipseg.masks.masks import Masks
+from clipseg.masks.options import MaskOptions
+from clipseg.processing.on_demand import PictureOnDemand
+from clipseg.prompting.prompts import Prompt
+from clipseg.segmenter import Segmenter
+from clipseg.server import requests
+from clipseg.server.answers import Check, png, records
+from clipseg.server.bundles import bundle
+from clipseg.server.engine import Decoded, Engine
+from clipseg.server.metrics import Metrics
+from clipseg.server.pictures import Picture, Pictures
+from clipseg.server.reading import Embed, Reader, fit_of, options_of
+from clipseg.server.refusals import NotReadyError
+from clipseg.server.settings import Limits
+from clipseg.server.tickets import Gate, Ticket
+
+T = TypeVar("T")
+
+PNG, ZIP = "image/png", "application/zip"
+
+
+class Service:
+    """A model and what clients sent, and what can be asked of both.
+
+    `name` is what the model is called; `progress` tells from 0 to 1 how far its download is.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Segmenter],
+        name: str,
+        limits: Limits,
+        progress: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self.name, self.limits = name, limits
+        self.metrics = Metrics()
+        self.pictures = Pictures(limits)
+        self.reader = Reader(limits, self.pictures)
+        self.engine = Engine(load, limits, self.metrics)
+        self.gate = Gate(limits.queue)
+        self._progress = progress
+        self._closing = False
+        # As many as there are cores: each of these threads has threads of its own in torch.
+        self._computing = ThreadPoolExecutor(os.cpu_count() or 1, "clipseg-finish")
+        self._add_gauges()
+
+    def start(self) -> None:
+        """Begin to load the model."""
+        self.engine.start()
+
+    def close(self) -> None:
+        """Finish what was taken, and take nothing more. May be called again."""
+        self._closing = True
+        self.gate.wait_until_empty(self.limits.seconds)
+        self.engine.close()
+        self._computing.shutdown()
+
+    def enter(self) -> Ticket:
+        """-> a ticket for one request. Raises BusyError, and NotReadyError at the end."""
+        if self._closing:
+            raise NotReadyError("the server is about to end", 1)
+        return self.gate.enter(self.limits.seconds)
+
+    def status(self) -> dict[str, Any]:
+        """-> whether the model is there, and how far it has come; no word of where it lies."""
+        if self.engine.ready and not self._closing:
+            return {"status": "ready", "model": self.name}
+        if self.engine.failure is not None:
+            return {"status": "failed", "progress": 0.0, "message": "the model cannot be loaded; the log tells why"}
+        if self._closing:
+            return {"status": "ending", "progress": 1.0, "message": "the server is about to end"}
+        progress = min(1.0, max(0.0, self._progress()))
+        doing = "downloading" if 0 < progress < 1 else "loading"
+        return {"status": "loading", "progress": round(progress, 3), "message": f"{doing} {self.name}"}
+
+    def models(self) -> list[dict[str, Any]]:
+        """-> the one model there is."""
+        row: dict[str, Any] = {"name": self.name, "loaded": self.engine.ready, "size_bytes": None, "side": None}
+        if self.engine.ready:
+            segmenter = self.engine.segmenter
+            size = segmenter.processor.image_processor.size
+            row |= {
+                "size_bytes": _size(segmenter),
+                "side": max(size.values()),
+                "text": segmenter.processor.tokenizer is not None,
+                "presence": segmenter.calibration is not None,
+            }
+        return [{"text": True, "presence": False, **row}]
+
+    # -- what needs a ticket -------------------------------------------------------------------------------------------
+
+    def upload(self, content: bytes, ticket: Ticket) -> requests.PictureAnswer:
+        """A picture's file -> its id and size. Raises PictureError."""
+        picture = self.computed(ticket, lambda: self.pictures.add(content))
+        return requests.PictureAnswer(id=picture.id, width=picture.size_hw[1], height=picture.size_hw[0])
+
+    def segment(self, asked: requests.SegmentRequest, ticket: Ticket) -> tuple[bytes | dict[str, Any], str]:
+        """What is asked -> the answer, and its media type; JSON is still a dict."""
+        picture = self.pictures.named(asked.picture)
+        options, fit = options_of(asked), fit_of(asked, picture.size_hw, self.limits)
+        question = self.reader.question(asked, self._embed(ticket))
+        decoded = self.engine.ask(ticket, picture, self.pictures.source(picture), fit, question)
+
+        def finish() -> tuple[bytes | dict[str, Any], str]:
+            image = PictureOnDemand(picture.content, picture.size_hw)
+            if asked.format == "zip" or options.refine != "none":
+                image = self.pictures.image(picture)  # type: ignore[assignment]  # decoded once for all who need it
+            masks = masks_of(question, decoded.logits, image, options, asked.combine is not None)
+            if asked.format == "png":
+                return png(masks), PNG
+            answer = self._answer(asked, picture, masks, decoded, ticket)
+            if asked.format == "json":
+                return answer, "application/json"
+            how: dict[str, Any] = {"instances": asked.instances, "answer": answer, "check": ticket.check}
+            return bundle(masks, asked.formats, asked.name, **how), ZIP
+
+        return self.computed(ticket, finish)
+
+    def masks(self, picture: Picture, texts: list[str], options: MaskOptions, fit: str | None, ticket: Ticket) -> Masks:
+        """A picture that was sent and phrases -> their masks, for protocols that have other words for what they ask."""
+        asked = requests.SegmentRequest(picture=picture.id, prompts=list(texts), fit=fit)  # type: ignore[arg-type]
+        question = self.reader.question(asked, self._embed(ticket))
+        fitted = fit_of(asked, picture.size_hw, self.limits)
+        decoded = self.engine.ask(ticket, picture, self.pictures.source(picture), fitted, question)
+        return masks_of(question, decoded.logits, self.pictures.image(picture), options, False)
+
+    def similarity(self, asked: requests.SimilarityRequest, ticket: Ticket) -> requests.SimilarityAnswer:
+        """A picture and prompts -> cosines."""
+        image = self.pictures.image(self.pictures.named(asked.picture))
+        prompts = self.reader.prompts(asked, self._embed(ticket))
+        cosines = self.engine.call(ticket, lambda segmenter: segmenter.similarity(image, prompts))
+        return requests.SimilarityAnswer(labels=[one.label for one in prompts], cosines=cosines.tolist())
+
+    def embed(self, asked: requests.EmbedRequest, ticket: Ticket) -> requests.EmbedAnswer:
+        """Prompts -> their embeddings."""
+        prompts = self.reader.prompts(asked, self._embed(ticket))
+        rows = self.engine.call(ticket, lambda segmenter: segmenter.embed(prompts))
+        return requests.EmbedAnswer(labels=[one.label for one in prompts], embeddings=rows.tolist())
+
+    def store(self, asked: requests.StoreRequest, ticket: Ticket) -> requests.StoredPrompt:
+        """A prompt -> its id, under which it is remembered."""
+        return self.reader.store(asked, self._embed(ticket))
+
+    def stored(self) -> requests.StoredPrompts:
+        """-> all prompts that are remembered."""
+        rows = self.reader.stored.items()
+        return requests.StoredPrompts(
+            prompts=[requests.StoredPrompt(id=name, label=prompt.label) for name, prompt in rows]
+        )
+
+    def computed(self, ticket: Ticket, function: Callable[[], T]) -> T:
+        """A function that takes long -> what it gives, computed when a core is free. Raises TimeLimitError."""
+
+        def checked() -> T:
+            ticket.check()
+            return function()
+
+        future = self._computing.submit(checked)
+        try:
+            return future.result(ticket.left)
+        except FutureTimeoutError:
+            ticket.give_up()  # its steps ask, and end
+            raise ticket.over() from None
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    def _embed(self, ticket: Ticket) -> Embed:
+        def embed(prompt: Prompt) -> torch.Tensor:
+            return self.engine.call(ticket, lambda segmenter: segmenter.embed([prompt])[0])
+
+        return embed
+
+    def _answer(
+        self, asked: requests.SegmentRequest, picture: Picture, masks: Masks, decoded: Decoded, ticket: Ticket
+    ) -> dict[str, Any]:
+        check: Check = ticket.check
+        results = ["scores"] if asked.format == "zip" and "results" not in asked.model_fields_set else asked.results
+        rows = list(records(masks, results, self.engine.segmenter.calibration, check))
+        timing = requests.Timing(
+            queued_ms=round(1000 * (decoded.begun - decoded.since), 2),
+            encoded=decoded.encoded,
+            total_ms=ticket.spent_ms,
+        )
+        height, width = picture.size_hw
+        return {
+            "picture": picture.id,
+            "width": width,
+            "height": height,
+            "masks": rows,
+            "timing": timing.model_dump(),
+        }
+
+    def _add_gauges(self) -> None:
+        gauge = self.metrics.gauge
+        gauge("clipseg_requests_inside", "Requests being answered.", lambda: self.gate.inside)
+        gauge("clipseg_questions_waiting", "Questions that wait for the model.", lambda: self.engine.waiting)
+        gauge("clipseg_model_ready", "1 once the model is loaded.", lambda: float(self.engine.ready))
+        gauge("clipseg_pictures", "Pictures remembered.", lambda: len(self.pictures.files))
+        gauge("clipseg_pictures_bytes", "Bytes of their files.", lambda: self.pictures.files.bytes)
+        gauge("clipseg_decoded_bytes", "Bytes of decoded pictures.", lambda: self.pictures.decoded.bytes)
+        gauge("clipseg_features", "Encoded pictures remembered.", lambda: len(self.engine.features))
+        gauge("clipseg_features_bytes", "Bytes of their features.", lambda: self.engine.features.bytes)
+
+
+def _size(segmenter: Segmenter) -> int | None:
+    """-> what a model's weights take; None where they are not torch's."""
+    try:
+        return sum(weight.nbytes for weight in segmenter.model.parameters())
+    except UsageError:
+        return None

@@ -1,0 +1,162 @@
+"""The server on a port: one that is free, until a signal ends it, and no work that was taken is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+from clipseg.errors import MissingPackageError, UsageError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from clipseg.server.service import Service
+    from clipseg.server.settings import Access, Limits
+
+CONNECTIONS = 1000
+"""At once; the next is refused."""
+
+KEEP_ALIVE = 20
+"""Seconds that a connection may wait for its next request."""
+
+
+def check_packages() -> None:
+    """Raises MissingPackageError where the extra `serve` is not installed."""
+    try:
+        for name in ("fastapi", "uvicorn", "python_multipart"):
+            import_module(name)
+    except ImportError as error:
+        raise MissingPackageError(
+            f"the server's packages cannot be imported ({error}); install them with: pip install 'clipseg[serve]'"
+        ) from error
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address or name."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """An address and a port, 0 for any that is free -> a socket that listens there. Raises UsageError."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(128)
+        except BaseException:
+            listening.close()
+            raise
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UsageError(f"port {port} is in use; choose another with --port, or 0 for any") from error
+        reason = error.strerror or error
+        raise UsageError(f"{host}:{port} cannot be listened on ({reason}); see --host and --port") from error
+    return listening
+
+
+def address_of(listening: socket.socket) -> str:
+    """A socket -> where a browser on this machine finds it."""
+    host, port = listening.getsockname()[:2]
+    host = "127.0.0.1" if host == "0.0.0.0" else "::1" if host == "::" else host  # noqa: S104 - compared, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(app: ASGIApp, service: Service, listening: socket.socket, begun: Callable[[], None] = lambda: None) -> None:
+    """Answer on a socket until SIGTERM or Ctrl-C; `begun` is called once requests are taken.
+
+    What was taken then is finished; a second signal does not wait for it. Raises what the model could not be loaded
+    for.
+    """
+    with _quiet_signals():
+        server = _server(app, service.limits, begun)
+        watch = threading.Thread(target=_end_on_failure, args=(server, service), name="clipseg-watch", daemon=True)
+        watch.start()
+        server.run(sockets=[listening])
+    if service.engine.failure is not None:
+        raise service.engine.failure
+
+
+@contextmanager
+def running(app: ASGIApp, limits: Limits) -> Iterator[str]:
+    """-> the address of a server in a thread of its own, on a free port of this machine; it ends with the block."""
+    listening = bound("127.0.0.1", 0)
+    ready = threading.Event()
+    server = _server(app, limits, ready.set)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), name="clipseg-server")
+    thread.start()
+    ready.wait(30)
+    try:
+        yield address_of(listening)
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()
+
+
+def _server(app: ASGIApp, limits: Limits, begun: Callable[[], None]) -> Any:
+    import uvicorn
+
+    from clipseg.server.protocol import PatientProtocol
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            begun()
+
+    return Server(
+        uvicorn.Config(
+            app,
+            http=PatientProtocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=int(limits.seconds) + 1,
+        )
+    )
+
+
+def _end_on_failure(server: Any, service: Service) -> None:
+    """End the server where there is no model to serve."""
+    service.engine.loaded.wait()
+    if service.engine.failure is not None:
+        server.should_exit = True
+
+
+@contextmanager
+def _quiet_signals() -> Iterator[None]:
+    """Uvicorn hands the signals on that ended it; here an end that was asked for is a good one."""
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(kind, lambda *_: None) for kind in kinds]
+    try:
+        yield
+    finally:
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)
+
+
+def checked_access(host: str, access: Access) -> Access:
+    """Where the server listens and who may ask -> the same. Raises UsageError for an open door."""
+    if access.token is None and not is_loopback(host):
+        raise UsageError(
+            f"{host} can be reached from other machines, so a token is needed: give --token, such as what "
+            "`openssl rand -hex 16` prints, or set CLIPSEG_TOKEN; or stay on this machine with --host 127.0.0.1"
+        )
+    return access
