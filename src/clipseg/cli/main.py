@@ -39,6 +39,7 @@ COMMANDS = {
     "data": ("clipseg.cli.data", "data", "Look at data sets."),
     "train": ("clipseg.cli.train", "train", "Train a model from a recipe."),
     "evaluate": ("clipseg.cli.evaluate", "evaluate", "Measure a model, on synthetic scenes or a data set."),
+    "serve": ("clipseg.cli.serve", "serve", "Open a page in the browser, and an API for programs."),
     "bench": ("clipseg.cli.bench", "bench", "Measure how fast this machine runs a model."),
     "doctor": ("clipseg.cli.doctor", "doctor", "Tell what this machine has, and whether clipseg works on it."),
     "completion": ("clipseg.cli.completion", "completion", "Print what makes a shell complete commands."),

@@ -7,19 +7,21 @@ import errno
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from clipseg.errors import MissingPackageError, UsageError
+from clipseg.server.settings import LOOPBACK
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from clipseg.server.service import Service
-    from clipseg.server.settings import Access, Limits
+    from clipseg.server.settings import Limits
 
 CONNECTIONS = 1000
 """At once; the next is refused."""
@@ -47,6 +49,15 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def check_door(host: str, token: str | None) -> None:
+    """Where the server is to listen, and its token. Raises UsageError for an open door."""
+    if token is None and not is_loopback(host):
+        raise UsageError(
+            f"{host} can be reached from other machines, so a token is needed: give --token, such as what "
+            "`openssl rand -hex 16` prints, or set CLIPSEG_TOKEN; or stay on this machine with --host 127.0.0.1"
+        )
+
+
 def bound(host: str, port: int) -> socket.socket:
     """An address and a port, 0 for any that is free -> a socket that listens there. Raises UsageError."""
     try:
@@ -65,6 +76,29 @@ def bound(host: str, port: int) -> socket.socket:
         reason = error.strerror or error
         raise UsageError(f"{host}:{port} cannot be listened on ({reason}); see --host and --port") from error
     return listening
+
+
+def names_of(host: str, given: Iterable[str]) -> frozenset[str] | None:
+    """Where the server listens, and further names of it -> those it answers to; None for any.
+
+    On this machine alone it answers to none that others gave it. Reached from elsewhere, under names that are not known
+    here, it is the token that keeps strangers out.
+    """
+    names = {name.strip("[]").lower() for name in given}
+    if not names and not is_loopback(host):
+        return None
+    return LOOPBACK | names | {host.strip("[]").lower()}
+
+
+def origins_of(given: Iterable[str]) -> frozenset[str]:
+    """Origins of pages, as people write them -> as browsers do. Raises UsageError."""
+    origins = set()
+    for text in given:
+        parts = urlsplit(text)
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/") or parts.query:
+            raise UsageError(f"{text!r} is no origin; expected one such as https://example.org")
+        origins.add(f"{parts.scheme}://{parts.netloc.lower()}")
+    return frozenset(origins)
 
 
 def address_of(listening: socket.socket) -> str:
@@ -150,13 +184,3 @@ def _quiet_signals() -> Iterator[None]:
     finally:
         for kind, handler in zip(kinds, before, strict=True):
             signal.signal(kind, handler)
-
-
-def checked_access(host: str, access: Access) -> Access:
-    """Where the server listens and who may ask -> the same. Raises UsageError for an open door."""
-    if access.token is None and not is_loopback(host):
-        raise UsageError(
-            f"{host} can be reached from other machines, so a token is needed: give --token, such as what "
-            "`openssl rand -hex 16` prints, or set CLIPSEG_TOKEN; or stay on this machine with --host 127.0.0.1"
-        )
-    return access

@@ -8,6 +8,9 @@ from clipseg.errors import UsageError
 
 MEGABYTE = 2**20
 
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Names of this machine that nobody elsewhere can give to another."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -68,7 +71,7 @@ class Access:
     """
 
     token: str | None = None
-    hosts: frozenset[str] | None = frozenset({"localhost", "127.0.0.1", "::1"})
+    hosts: frozenset[str] | None = LOOPBACK
     origins: frozenset[str] = frozenset()
     page: bool = True
 
