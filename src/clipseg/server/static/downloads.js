@@ -1,0 +1,138 @@
+// What is taken away: what is on screen, files of every format, and code that makes the same.
+
+import { segment } from './api.js';
+import { $, h, radios, saveFile, settled } from './dom.js';
+import { exactQuestions, finish, mapsQuestion, numbersAt } from './question.js';
+import * as snippets from './snippets.js';
+import { shown, unwanted } from './state.js';
+
+const SCOPES = { mask: 'A file for each mask', picture: 'A file for the picture', 'data set': 'A data set' };
+
+export class Downloads {
+  constructor(store, pictures, { renderer, failed, busy }) {
+    Object.assign(this, { store, pictures, renderer, failed, busy, language: 'python', model: 'nano', options: new Map(), keeps: new Map() });
+    this.refresh = settled(() => this.writeCode(), 150);
+    $('save').addEventListener('click', () => this.saveScreen());
+    $('download').addEventListener('click', () => this.saveFormats());
+    $('copy').addEventListener('click', () => this.copy());
+    $('save-masks').addEventListener('click', () => this.saveMasks());
+    $('code-box').addEventListener('toggle', () => this.refresh());
+    radios('language', (language) => { this.language = language; this.refresh(); });
+  }
+
+  setFormats(formats) {
+    const lists = Object.entries(SCOPES).map(([scope, title]) => h('li', {}, h('p', { className: 'kicker' }, title), h('ul', {},
+      ...formats.filter((row) => (row.scope ?? 'mask') === scope).map((row) => this.formatRow(row)))));
+    $('formats').replaceChildren(...lists);
+  }
+
+  formatRow({ name, summary = '', options = [] }) {
+    this.options.set(name, options);
+    return h('li', {}, h('label', { className: 'check' }, h('input', { type: 'checkbox', name: 'format', value: name, onchange: () => this.count() }),
+      h('span', {}, h('b', {}, name), ` ${summary}`)));
+  }
+
+  get chosen() { return [...document.querySelectorAll('input[name="format"]:checked')].map((input) => input.value); }
+
+  render(state) {
+    const any = state.picture && shown(state).length > 0;
+    $('save').disabled = !state.picture;
+    this.any = Boolean(any);
+    this.count();
+    $('save-masks').hidden = !this.masks(state).length;
+    if ($('code-box').open) this.refresh();
+  }
+
+  count() {
+    const { length } = this.chosen;
+    $('download').disabled = !this.any || !length;
+    $('download').textContent = length > 1 ? `Download ${length} formats` : length ? `Download ${this.chosen[0]}` : 'Download';
+  }
+
+  // -- files ---------------------------------------------------------------------------------------------------------
+
+  async saveScreen() {
+    const { state } = this.store;
+    if (state.picture) saveFile(await this.renderer.full(), `${snippets.stemOf(state.picture.name)}.${state.settings.show === 'fill' ? 'overlay' : state.settings.show}.png`);
+  }
+
+  async saveFormats() {
+    const { state } = this.store;
+    const prompts = shown(state);
+    const stem = snippets.stemOf(state.picture.name);
+    const extra = { format: 'zip', formats: this.chosen.map((name) => this.told(name, state)), name: stem, ...($('each-part').checked && { instances: true }) };
+    try {
+      this.busy('Making the files');
+      const questions = exactQuestions(state, prompts, await this.keptOf(state, prompts), extra);
+      for (const [index, { body }] of questions.entries()) {
+        const blob = await segment(body, { file: true, restore: () => this.pictures.restore(body) });
+        saveFile(blob, `${stem}${questions.length > 1 ? `.${index + 1}` : ''}.zip`);
+      }
+    } catch (error) {
+      this.failed(error, () => this.saveFormats());
+    } finally {
+      this.busy('');
+    }
+  }
+
+  /** A format's name -> the same with what the sliders say. */
+  told(name, { settings }) {
+    const values = { alpha: settings.opacity, colormap: settings.colormap };
+    const given = Object.entries(values).filter(([option]) => this.options.get(name)?.includes(option));
+    return given.length ? `${name}:${given.map((pair) => pair.join('=')).join(',')}` : name;
+  }
+
+  masks(state) {
+    return [...new Map([...shown(state), ...unwanted(state)].map((prompt) => prompt.example?.mask).filter(Boolean).map((mask) => [mask.id, mask])).values()];
+  }
+
+  saveMasks() {
+    this.masks(this.store.state).forEach(({ id, name }) => saveFile(this.pictures.get(id).blob, name));
+  }
+
+  // -- code ----------------------------------------------------------------------------------------------------------
+
+  async writeCode() {
+    const { state } = this.store;
+    const prompts = shown(state);
+    if (!state.picture || !prompts.length) {
+      $('code').textContent = '# Open a picture and look for something first.';
+      return;
+    }
+    try {
+      const scene = { state, prompts, keeps: await this.keptOf(state, prompts), model: this.model, origin: location.origin, token: sessionStorage.getItem('clipseg-token') !== null };
+      if (state === this.store.state) $('code').textContent = snippets[this.language](scene);
+    } catch (error) {
+      this.failed(error, () => this.refresh());
+    }
+  }
+
+  async copy() {
+    this.refresh.cancel();
+    await this.writeCode();
+    try {
+      await navigator.clipboard.writeText($('code').textContent);
+      $('copied').textContent = 'Copied';
+    } catch {
+      getSelection().selectAllChildren($('code')); // without a secure origin there is no clipboard, but a selection
+      $('copied').textContent = 'Selected; press Ctrl C';
+    }
+    setTimeout(() => { $('copied').textContent = ''; }, 4000);
+  }
+
+  /** The parts kept of each prompt, as the library numbers them: at full size there may be others than in the map. */
+  async keptOf(state, prompts) {
+    const keeps = {};
+    for (const prompt of prompts.filter(({ key }) => state.kept[key])) {
+      const question = { ...mapsQuestion(state, [prompt]), options: finish(state, [prompt]), results: ['instances'] };
+      const name = JSON.stringify(question);
+      if (!this.keeps.has(name)) {
+        const answer = await segment(question, { restore: () => this.pictures.restore(question) });
+        this.keeps.set(name, answer.masks[0].instances);
+      }
+      const numbers = numbersAt(state.kept[prompt.key], this.keeps.get(name));
+      if (numbers.length) keeps[prompt.key] = numbers;
+    }
+    return keeps;
+  }
+}

@@ -1,0 +1,87 @@
+// A state -> what is asked of the API. Pure: what is fetched, downloaded and copied as a command is said once, here.
+
+import { thresholdOf, unwanted } from './state.js';
+
+/** A prompt of the state -> a prompt of the API. */
+export function promptBody(prompt) {
+  const { example } = prompt;
+  const said = prompt.kind === 'text' ? { text: prompt.text } : {
+    picture: example.picture.id,
+    ...(example.box && { box: example.box }),
+    ...(example.mask && { mask: example.mask.id }),
+    style: example.style,
+    label: prompt.label,
+  };
+  return prompt.weight === 1 ? said : { ...said, weight: prompt.weight };
+}
+
+/** A state and prompts -> the question for their soft maps; nothing in it depends on a slider. */
+export function mapsQuestion(state, prompts) {
+  return {
+    picture: state.picture.id,
+    prompts: prompts.map(promptBody),
+    ...negatives(state),
+    ...fitting(state),
+    results: ['scores', 'maps'],
+  };
+}
+
+/** What distinguishes one prompt's map from another; equal questions have equal answers. */
+export const mapKey = (state, prompt) => JSON.stringify(mapsQuestion(state, [prompt]));
+
+/** What finishes a mask, defaults left out: the options of the library by their own names. */
+export function finish(state, prompts, keep = null) {
+  const { smooth, feather, threshold } = state.settings;
+  const cuts = prompts.map((prompt) => thresholdOf(state, prompt));
+  const same = cuts.every((cut) => cut === cuts[0]);
+  return {
+    threshold: same ? cuts[0] ?? threshold : cuts,
+    ...(smooth > 0 && { smooth: `${smooth}%` }),
+    ...(feather > 0 && { feather: `${feather}%` }),
+    ...(keep && { keep: keep.join(',') }),
+  };
+}
+
+/**
+ * A state, the prompts that count and the numbers of the parts kept of each (null: all) -> questions, mostly one.
+ *
+ * Which parts stay is one option of a question, so prompts with other picks are asked on their own.
+ */
+export function exactQuestions(state, prompts, keeps, extra = {}) {
+  const groups = new Map();
+  for (const prompt of prompts) {
+    const keep = keeps[prompt.key] ?? null;
+    const name = JSON.stringify(keep);
+    if (!groups.has(name)) groups.set(name, { keep, prompts: [] });
+    groups.get(name).prompts.push(prompt);
+  }
+  return [...groups.values()].map((group) => ({
+    prompts: group.prompts,
+    keep: group.keep,
+    body: {
+      picture: state.picture.id,
+      prompts: group.prompts.map(promptBody),
+      ...negatives(state),
+      ...fitting(state),
+      options: finish(state, group.prompts, group.keep),
+      ...extra,
+    },
+  }));
+}
+
+/** Points that were picked and the parts as the API numbers them -> the numbers of the parts meant, in order. */
+export function numbersAt(points, parts) {
+  const found = points.map(([x, y]) => {
+    const around = parts.filter(({ box: [x0, y0, x1, y1] }) => x0 <= x && x < x1 && y0 <= y && y < y1);
+    const near = (part) => Math.hypot(part.centroid[0] - x, part.centroid[1] - y);
+    return around.sort((one, other) => area(one) - area(other) || near(one) - near(other))[0]?.number;
+  });
+  return [...new Set(found.filter((number) => number !== undefined))].sort((one, other) => one - other);
+}
+
+const area = ({ box: [x0, y0, x1, y1] }) => (x1 - x0) * (y1 - y0);
+const fitting = (state) => (state.settings.fit === 'squash' ? {} : { fit: state.settings.fit });
+const negatives = (state) => {
+  const bodies = unwanted(state).map(promptBody);
+  return bodies.length ? { negative: bodies } : {};
+};

@@ -1,0 +1,2 @@
+// Runs before anything is drawn: the theme that was chosen here before, so that nothing flashes.
+document.documentElement.dataset.theme = localStorage.getItem('clipseg-theme') ?? 'auto';
