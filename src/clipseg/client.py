@@ -101,12 +101,13 @@ class Client:
 
     def __init__(self, url: str = "http://127.0.0.1:8000", token: str | None = None, seconds: float = SECONDS) -> None:
         """The server's address and token; `seconds` are waited for an answer. Raises UsageError for no address."""
-        parts = urlsplit(url)
+        self.url = url.rstrip("/")
+        parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(f"{url!r} is no address of a server; expected one such as http://127.0.0.1:8000")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(parts.hostname, parts.port, timeout=seconds)
-        self._base = parts.path.rstrip("/")
+        self._base = parts.path
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
 
     def __enter__(self) -> Client:

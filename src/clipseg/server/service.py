@@ -9,6 +9,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, TypeVar
 
 import torch
+from pydantic import ValidationError
 
 from clipseg.answering import masks_of
 from clipseg.errors import UsageError
@@ -24,7 +25,7 @@ from clipseg.server.engine import Decoded, Engine
 from clipseg.server.metrics import Metrics
 from clipseg.server.pictures import Picture, Pictures
 from clipseg.server.reading import Embed, Reader, fit_of, options_of
-from clipseg.server.refusals import NotReadyError
+from clipseg.server.refusals import NotReadyError, RequestError
 from clipseg.server.settings import Limits
 from clipseg.server.tickets import Gate, Ticket
 
@@ -132,7 +133,11 @@ class Service:
 
     def masks(self, picture: Picture, texts: list[str], options: MaskOptions, fit: str | None, ticket: Ticket) -> Masks:
         """A picture that was sent and phrases -> their masks, for protocols that have other words for what they ask."""
-        asked = requests.SegmentRequest(picture=picture.id, prompts=list(texts), fit=fit)  # type: ignore[arg-type]
+        try:
+            asked = requests.SegmentRequest.model_validate({"picture": picture.id, "prompts": texts, "fit": fit})
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False)[0]
+            raise RequestError(f"{problem['loc'][0]}: {problem['msg']}") from None
         question = self.reader.question(asked, self._embed(ticket))
         fitted = fit_of(asked, picture.size_hw, self.limits)
         decoded = self.engine.ask(ticket, picture, self.pictures.source(picture), fitted, question)
