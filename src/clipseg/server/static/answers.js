@@ -10,7 +10,7 @@ const MOST = 300; // answers that are kept
 export class Answers {
   /** `changed()` is told of every answer, `busy(text or '')` of what goes on, `failed(error, again)` of what did not. */
   constructor(pictures, { changed, busy, failed }) {
-    Object.assign(this, { pictures, changed, busy, failed, known: new Map(), asking: null });
+    Object.assign(this, { pictures, changed, busy, failed, known: new Map(), asking: null, refused: null });
   }
 
   /** -> {map, score, presence}, {error}, or undefined while it is not known. */
@@ -22,7 +22,8 @@ export class Answers {
   ensure(state) {
     const missing = state.picture ? wanted(state).filter((prompt) => !this.of(state, prompt)) : [];
     const name = JSON.stringify(missing.map((prompt) => mapKey(state, prompt)));
-    if (this.asking?.name === name) return;
+    if (this.asking?.name === name || this.refused === name) return; // what failed is asked again when somebody says so
+    this.refused = null;
     this.asking?.control.abort();
     clearTimeout(this.timer);
     this.asking = null;
@@ -36,36 +37,28 @@ export class Answers {
     this.timer = setTimeout(() => this.ask(state, missing, control), PAUSE);
   }
 
-  async ask(state, prompts, control) {
+  async ask(state, prompts, { signal }) {
     try {
-      await this.fetch(state, prompts, control.signal);
+      await this.askAll(state, prompts, signal);
     } catch (error) {
-      if (control.signal.aborted) return;
-      if (isOfPrompt(error) && prompts.length > 1) await this.askEach(state, prompts, control); // which of them is wrong?
-      else if (isOfPrompt(error)) this.keep(state, prompts[0], { error: error.message });
-      else {
-        this.asking = null;
-        this.busy('');
-        this.failed(error, () => this.ensure(state));
-        this.changed();
-        return;
-      }
+      if (signal.aborted) return;
+      this.refused = this.asking.name;
+      this.failed(error, () => { this.refused = null; this.changed(); });
     }
-    if (control.signal.aborted) return;
+    if (signal.aborted) return;
     this.asking = null;
     this.busy('');
     this.changed();
   }
 
-  async askEach(state, prompts, control) {
-    for (const prompt of prompts) {
-      try {
-        await this.fetch(state, [prompt], control.signal);
-      } catch (error) {
-        if (control.signal.aborted) return;
-        if (!isOfPrompt(error)) { this.failed(error, () => this.ensure(state)); return; }
-        this.keep(state, prompt, { error: error.message });
-      }
+  /** Prompts together; where one of them cannot be read each alone, so that the others are still found. */
+  async askAll(state, prompts, signal) {
+    try {
+      await this.fetch(state, prompts, signal);
+    } catch (error) {
+      if (signal.aborted || !isOfPrompt(error)) throw error;
+      if (prompts.length === 1) this.keep(state, prompts[0], { error: error.message });
+      else for (const prompt of prompts) await this.askAll(state, [prompt], signal);
     }
   }
 

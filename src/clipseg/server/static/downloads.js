@@ -9,8 +9,8 @@ import { shown, unwanted } from './state.js';
 const SCOPES = { mask: 'A file for each mask', picture: 'A file for the picture', 'data set': 'A data set' };
 
 export class Downloads {
-  constructor(store, pictures, { renderer, failed, busy }) {
-    Object.assign(this, { store, pictures, renderer, failed, busy, language: 'python', model: 'nano', options: new Map(), keeps: new Map() });
+  constructor(store, pictures, { renderer, answer, failed, busy }) {
+    Object.assign(this, { store, pictures, renderer, answer, failed, busy, language: 'python', model: 'nano', options: new Map(), keeps: new Map() });
     this.refresh = settled(() => this.writeCode(), 150);
     $('save').addEventListener('click', () => this.saveScreen());
     $('download').addEventListener('click', () => this.saveFormats());
@@ -32,10 +32,13 @@ export class Downloads {
       h('span', {}, h('b', {}, name), ` ${summary}`)));
   }
 
+  /** The prompts on screen; not those that could not be read. */
+  found(state) { return shown(state).filter((prompt) => !this.answer(prompt)?.error); }
+
   get chosen() { return [...document.querySelectorAll('input[name="format"]:checked')].map((input) => input.value); }
 
   render(state) {
-    const any = state.picture && shown(state).length > 0;
+    const any = state.picture && this.found(state).length > 0;
     $('save').disabled = !state.picture;
     this.any = Boolean(any);
     this.count();
@@ -58,7 +61,7 @@ export class Downloads {
 
   async saveFormats() {
     const { state } = this.store;
-    const prompts = shown(state);
+    const prompts = this.found(state);
     const stem = snippets.stemOf(state.picture.name);
     const extra = { format: 'zip', formats: this.chosen.map((name) => this.told(name, state)), name: stem, ...($('each-part').checked && { instances: true }) };
     try {
@@ -94,7 +97,7 @@ export class Downloads {
 
   async writeCode() {
     const { state } = this.store;
-    const prompts = shown(state);
+    const prompts = this.found(state);
     if (!state.picture || !prompts.length) {
       $('code').textContent = '# Open a picture and look for something first.';
       return;

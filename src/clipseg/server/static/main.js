@@ -40,7 +40,7 @@ const instances = new Instances($('pins'), store, () => { paint(store.state); pi
 const sliders = new Sliders(store);
 const compare = new Compare($('swipe-box'), $('swipe'), () => paint(store.state));
 const chips = new Chips($('chips'), store, { answer: (state, prompt) => answers.of(state, prompt), asking: (state, prompt) => answers.isAsking(state, prompt), removed: $('phrase') });
-const downloads = new Downloads(store, pictures, { renderer, failed, busy });
+const downloads = new Downloads(store, pictures, { renderer, answer, failed, busy });
 const dialog = new ExampleDialog(pictures, { current: () => store.state.picture, added: ({ label, example }) => store.apply(changes.withPrompt({ kind: 'example', label, example }), `Example “${label}”`) });
 const stage = new Stage($('view'), renderer, {
   moved: () => { pin(store.state); sayZoom(); },
@@ -65,6 +65,7 @@ function refresh() {
   instances.ensure(state, answer);
   paint(state);
   pin(state);
+  sayZoom();
   renderHistory();
   summarise(state);
   $('chips-hint').hidden = state.prompts.length > 0;
@@ -117,7 +118,8 @@ function renderHistory() {
 }
 
 const summarise = settled((state) => {
-  const known = changes.shown(state).filter((prompt) => answer(prompt)?.map);
+  const counted = (prompt) => state.settings.show === 'heat' || instances.found.has(prompt.key);
+  const known = changes.shown(state).filter((prompt) => answer(prompt)?.map && counted(prompt));
   const all = state.picture ? state.picture.width * state.picture.height : 1;
   $('summary').textContent = known.map((prompt) => {
     const name = prompt.label || prompt.text;

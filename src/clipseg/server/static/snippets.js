@@ -91,7 +91,7 @@ export const sh = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${String(t
 export function command(scene) {
   const { state, prompts, keeps, model } = scene;
   const { settings, picture } = state;
-  return exactQuestions(state, prompts, keeps).map((group) => {
+  return exactQuestions(state, prompts, keeps).map((group, index, every) => {
     const ordered = [...group.prompts].sort((one, other) => isExample(one) - isExample(other)); // as the command has them
     const examples = ordered.filter(isExample);
     const name = { fill: 'segment', heat: 'heatmap', cutout: 'cutout' }[settings.show];
@@ -109,6 +109,7 @@ export function command(scene) {
     }
     if (settings.show === 'heat') parts.push(`--colormap ${settings.colormap}`, `--opacity ${settings.opacity}`);
     if (settings.show === 'fill') parts.push(`--format overlay:alpha=${settings.opacity},legend=no`);
+    if (every.length > 1) parts.push(`--out ${sh(`${stemOf(picture.name)}.${index + 1}`)}`); // each has files of the same names
     return [...limits(scene, examples), parts.join(' \\\n  ')].join('\n');
   }).join('\n') + '\n';
 }
