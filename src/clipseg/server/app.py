@@ -74,6 +74,12 @@ def _routes(service: Service, access: Access) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # they load scripts from elsewhere
         redoc_url=None,
+        telemetry={
+            "auto_configure": False,
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+        },  # nothing is sent anywhere
         responses=_FAILURES,
     )
     _add_errors(app)
