@@ -110,8 +110,10 @@ class Metrics:
 
     def text(self) -> str:
         """-> all of it."""
+        counted = (self.requests, self.seconds, self.encoded, self.decoded, self.together)
+        rows: tuple[Counter | Histogram | Gauge, ...] = (*counted, *self._gauges)
         lines: list[str] = []
-        for one in (self.requests, self.seconds, self.encoded, self.decoded, self.together, *self._gauges):
+        for one in rows:
             lines += [f"# HELP {one.name} {one.help_line}", f"# TYPE {one.name} {one.kind}", *one.lines()]
         return "\n".join(lines) + "\n"
 

@@ -94,7 +94,7 @@ class Reader:
         self, asked: requests.Prompt | str, names: Mapping[str, Term], templates: Templates, embed: Embed
     ) -> Term:
         if isinstance(asked, str):
-            asked = requests.Prompt(text=asked)
+            asked = requests.Prompt.model_validate({"text": asked})
         given = [kind for kind in _KINDS if getattr(asked, kind) is not None]
         if len(given) != 1:
             raise PromptError(f"a prompt has exactly one of {', '.join(_KINDS)}; got {', '.join(given) or 'none'}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
@@ -43,7 +43,8 @@ class Runner:
         done = asyncio.get_running_loop().run_in_executor(self._threads, work)
         gone = asyncio.ensure_future(_gone(request))
         try:
-            await asyncio.wait({done, gone}, timeout=ticket.left + GRACE, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {done, gone}
+            await asyncio.wait(either, timeout=ticket.left + GRACE, return_when=asyncio.FIRST_COMPLETED)
             if done.done():
                 return done.result()
             done.add_done_callback(_forgotten)
