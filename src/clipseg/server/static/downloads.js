@@ -126,6 +126,7 @@ export class Downloads {
   /** The parts kept of each prompt, as the library numbers them: at full size there may be others than in the map. */
   async keptOf(state, prompts) {
     const keeps = {};
+    if (state.settings.show === 'heat') return keeps; // nothing is decided there
     for (const prompt of prompts.filter(({ key }) => state.kept[key])) {
       const question = { ...mapsQuestion(state, [prompt]), options: finish(state, [prompt]), results: ['instances'] };
       const name = JSON.stringify(question);

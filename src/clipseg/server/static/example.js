@@ -14,7 +14,7 @@ export class ExampleDialog {
     radios('tool', (tool) => { this.tool = tool; this.paint(); });
     $('example-choose').addEventListener('click', () => $('example-file').click());
     $('example-file').addEventListener('change', ({ target }) => { if (target.files[0]) this.take(target.files[0]); target.value = ''; });
-    $('example-this').addEventListener('click', () => this.show(this.current()));
+    $('example-this').addEventListener('click', async () => { await this.pictures.wake(this.current().id); this.show(this.current()); });
     $('region-undo').addEventListener('click', () => this.setMarks(this.marks.slice(0, -1)));
     $('region-clear').addEventListener('click', () => this.setMarks([]));
     $('brush-size').addEventListener('input', () => this.paint());

@@ -81,6 +81,8 @@ function open(picture) {
   $('caption').title = picture ? `${picture.width} × ${picture.height} pixels` : '';
   stage.picture = picture;
   renderer.setPicture(picture ? pictures.get(picture.id).levels : []);
+  if (!picture) return;
+  pictures.wake(picture.id).then((levels) => { if (shownPicture === picture && levels !== renderer.levels) renderer.setPicture(levels); });
 }
 
 /** What the painters need to know of a state; see canvas/renderer.js. */

@@ -1,11 +1,12 @@
 // Pictures: opened from a file, a drop, the clipboard or an example, uploaded once, and kept to be uploaded again.
 
 const SMALLEST = 700; // pixels of the longer side of the last level
+const AWAKE = 4; // pictures whose pixels are kept; of others the file is, to be decoded again
 
 export class Pictures {
   constructor(upload) {
     this.upload = upload;
-    this.known = new Map(); // id -> {blob, name, levels}
+    this.known = new Map(); // id -> {blob, name, levels}, the last that was used last
   }
 
   get(id) { return this.known.get(id); }
@@ -13,8 +14,25 @@ export class Pictures {
   /** A file, and what it is called -> {id, name, width, height}; its pixels are in `get(id).levels`, large to small. */
   async open(blob, name) {
     const [answer, levels] = await Promise.all([this.upload(blob), decoded(blob)]);
+    this.known.delete(answer.id);
     this.known.set(answer.id, { blob, name, levels });
+    this.rest();
     return { id: answer.id, name, width: answer.width, height: answer.height };
+  }
+
+  /** A picture known by its id -> its pixels, decoded again if they were let go. */
+  async wake(id) {
+    const one = this.known.get(id);
+    if (!one.levels.length) one.levels = await decoded(one.blob);
+    this.known.delete(id); // the last in order is the last that was used
+    this.known.set(id, one);
+    this.rest();
+    return one.levels;
+  }
+
+  rest() {
+    const awake = [...this.known.values()].filter(({ levels }) => levels.length);
+    for (const one of awake.slice(0, -AWAKE)) one.levels = [];
   }
 
   /** A mask that was painted -> {id, name}; it has no levels, for nobody looks at it. */

@@ -4,7 +4,7 @@
 // parts kept of each (null: all), as `question.numbersAt` has them.
 
 import { exactQuestions, finish } from './question.js';
-import { unwanted } from './state.js';
+import { PALETTE, unwanted } from './state.js';
 
 const WORDS = new Set(['AND', 'OR', 'NOT']);
 
@@ -26,6 +26,10 @@ export const weighted = (text, weight) => {
 
 const unquoted = (text) => text.replace(/"(?:[^"\\]|\\.)*"/g, 'x');
 
+/** Overlays of the library have its palette in order; what was chosen by hand, or left over when a chip went, has not. */
+const recoloured = ({ state, prompts }) =>
+  (state.settings.show === 'fill' && prompts.some(({ colour }, index) => colour !== PALETTE[index]) ? ['# On screen the masks have other colours than those of the palette, which an overlay takes in order.'] : []);
+
 // -- Python ----------------------------------------------------------------------------------------------------------
 
 /** A value -> a Python literal. */
@@ -40,37 +44,39 @@ export function py(value) {
 export function python(scene) {
   const { state, prompts, keeps, model } = scene;
   const { settings, picture } = state;
-  const groups = exactQuestions(state, prompts, keeps);
   const negative = unwanted(state);
   const all = [...prompts, ...negative];
-  const names = ['Segmenter', ...(all.some(isExample) ? ['ImagePrompt'] : [])];
-  const lines = [`from clipseg import ${names.sort().join(', ')}`];
-  if (all.some((prompt) => isExample(prompt) && prompt.weight !== 1)) lines.push('from clipseg.prompting.expressions import Strength');
-  lines.push(...({ heat: ['from clipseg.formats.drawings import write_heat_map'], cutout: ['from clipseg.formats.cutouts import write_cutout'] }[settings.show]
-    ?? (settings.feather > 0 ? ['from clipseg.masks.draw import paint_heat'] : [])));
-  lines.push('', `segmenter = Segmenter.from_pretrained(${py(model)})`);
-  const many = groups.length > 1;
-  const fit = settings.fit === 'squash' ? '' : `, fit=${py(settings.fit)}`;
-  if (many) lines.push(`features = segmenter.encode(${py(picture.name)}${fit})`);
-  const stem = stemOf(picture.name);
-  groups.forEach((group, index) => {
-    const tail = many ? `.${index + 1}` : '';
-    const options = Object.entries(finish(state, group.prompts, group.keep)).map(([name, value]) => `    ${name}=${py(value)},`);
-    lines.push(
-      'masks = segmenter.segment(',
-      `    ${many ? 'features' : py(picture.name)},`,
-      `    [${group.prompts.map(pyPrompt).join(', ')}],`,
-      ...(negative.length ? [`    negative=[${negative.map(pyPrompt).join(', ')}],`] : []),
-      ...(fit && !many ? [`    ${fit.slice(2)},`] : []),
-      ...options,
-      ')',
-    );
-    if (settings.show === 'heat') lines.push(`write_heat_map(${py(`${stem}${tail}.heatmap.png`)}, masks[0], colormap=${py(settings.colormap)}, alpha=${settings.opacity})`);
-    else if (settings.show === 'cutout') lines.push(`write_cutout(${py(`${stem}${tail}.cutout.png`)}, masks[0])`);
-    else if (settings.feather > 0) lines.push(`paint_heat(masks.picture, (matte.numpy() for matte in masks.each_matte()), ${settings.opacity}).save(${py(`${stem}${tail}.overlay.png`)})`);
-    else lines.push(`masks.overlay(alpha=${settings.opacity}, legend=False).save(${py(`${stem}${tail}.overlay.png`)})`);
-  });
-  return `${lines.join('\n')}\n`;
+  const groups = exactQuestions(state, prompts, keeps);
+  const several = groups.length > 1; // masks with other picks each: every mask is finished on its own
+  const how = settings.show !== 'fill' ? settings.show : settings.feather > 0 ? 'soft' : several ? 'apart' : 'fill';
+  const imports = [
+    `from clipseg import ${[...(all.some(isExample) ? ['ImagePrompt'] : []), 'Segmenter'].join(', ')}`,
+    { heat: 'from clipseg.formats.drawings import write_heat_map', cutout: 'from clipseg.formats.cutouts import write_cutout', soft: 'from clipseg.masks.draw import paint_heat', apart: 'from clipseg.masks.draw import paint_masks' }[how],
+    all.some((prompt) => isExample(prompt) && prompt.weight !== 1) && 'from clipseg.prompting.expressions import Strength',
+  ].filter(Boolean);
+  const options = { ...finish(state, prompts, several ? null : groups[0].keep), ...(settings.fit !== 'squash' && { fit: settings.fit }) };
+  if (how === 'heat') delete options.threshold;
+  const one = (prompt, index) => `masks[${index}]${several && keeps[prompt.key] ? `.with_options(keep=${py(keeps[prompt.key].join(','))})` : ''}`;
+  const each = (answer) => ['finished = [', ...prompts.map((prompt, index) => `    ${one(prompt, index)}.${answer}().numpy(),`), ']'];
+  const file = (kind) => py(`${stemOf(picture.name)}.${kind}.png`);
+  const written = {
+    fill: [`masks.overlay(alpha=${settings.opacity}, legend=False).save(${file('overlay')})`],
+    apart: [...each('binary'), `paint_masks(masks.picture, finished, ${settings.opacity}).save(${file('overlay')})`],
+    soft: [...each('matte'), `paint_heat(masks.picture, finished, ${settings.opacity}).save(${file('overlay')})`],
+    heat: [`write_heat_map(${file('heatmap')}, masks[0], colormap=${py(settings.colormap)}, alpha=${settings.opacity})`],
+    cutout: [`write_cutout(${file('cutout')}, masks[0])`],
+  }[how];
+  return `${[
+    ...recoloured(scene), ...imports, '',
+    `segmenter = Segmenter.from_pretrained(${py(model)})`,
+    'masks = segmenter.segment(',
+    `    ${py(picture.name)},`,
+    `    [${prompts.map(pyPrompt).join(', ')}],`,
+    ...(negative.length ? [`    negative=[${negative.map(pyPrompt).join(', ')}],`] : []),
+    ...Object.entries(options).map(([name, value]) => `    ${name}=${py(value)},`),
+    ')',
+    ...written,
+  ].join('\n')}\n`;
 }
 
 const isExample = (prompt) => prompt.kind === 'example';
@@ -91,7 +97,7 @@ export const sh = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${String(t
 export function command(scene) {
   const { state, prompts, keeps, model } = scene;
   const { settings, picture } = state;
-  return exactQuestions(state, prompts, keeps).map((group, index, every) => {
+  const commands = exactQuestions(state, prompts, keeps).map((group, index, every) => {
     const ordered = [...group.prompts].sort((one, other) => isExample(one) - isExample(other)); // as the command has them
     const examples = ordered.filter(isExample);
     const name = { fill: 'segment', heat: 'heatmap', cutout: 'cutout' }[settings.show];
@@ -111,7 +117,8 @@ export function command(scene) {
     if (settings.show === 'fill') parts.push(`--format overlay:alpha=${settings.opacity},legend=no`);
     if (every.length > 1) parts.push(`--out ${sh(`${stemOf(picture.name)}.${index + 1}`)}`); // each has files of the same names
     return [...limits(scene, examples), parts.join(' \\\n  ')].join('\n');
-  }).join('\n') + '\n';
+  });
+  return `${[...recoloured(scene), ...commands].join('\n')}\n`;
 }
 
 const shown = ({ picture, mask, box }) => picture.name + (mask ? `:${mask.name}` : box ? `:${box.join(',')}` : '');
@@ -142,7 +149,7 @@ export function curl(scene) {
   const uploads = names.map((name) => `curl --data-binary @${sh(name)} -H 'Content-Type: ${mediaType(name)}'${allowed} \\\n  ${origin}/v1/pictures`);
   const asked = exactQuestions(state, prompts, keeps, { format: 'zip', formats: [drawn], name: stem }).map(({ body }, index, every) =>
     `curl -o ${sh(`${stem}${every.length > 1 ? `.${index + 1}` : ''}.zip`)} -H 'Content-Type: application/json'${allowed} \\\n  ${origin}/v1/segment -d ${sh(JSON.stringify(body))}`);
-  return `${[...uploads, ...asked].join('\n')}\n`;
+  return `${[...recoloured(scene), ...uploads, ...asked].join('\n')}\n`;
 }
 
 export const stemOf = (name) => name.replace(/\.[^.]*$/, '') || 'picture';

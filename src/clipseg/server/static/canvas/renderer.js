@@ -121,7 +121,7 @@ export class Renderer {
   /** What is on screen, at the picture's own size -> a PNG; of a cut-out the rest is transparent. */
   async full() {
     const { scene, levels } = this;
-    const { width, height } = scene.picture;
+    const { width, height } = scene.picture; // its pixels are awake: it is on screen
     const result = Object.assign(document.createElement('canvas'), { width, height });
     const context = result.getContext('2d');
     context.drawImage(levels[0], 0, 0, width, height);
