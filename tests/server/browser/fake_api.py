@@ -1,9 +1,9 @@
 """A small stand-in for the API: it answers the page with masks that are drawn, not computed, and with errors on order.
 
 It keeps to the contract of the routes that the page uses, and remembers what it was asked. A phrase decides what is
-found: "left", "right", "two", "nothing", a colour map of a gradient for "slope", anything else a blob in the middle;
-expressions that do not close a bracket are refused as the library does. `FakeApi.trouble` takes statuses that the next
-calls of /v1/segment answer.
+found: "left" and "right" are a blob there, "two" are two, "nothing" is none, "slope" rises from left to right, and
+anything else is a blob in the middle. Expressions that do not close a bracket are refused as the library does.
+`FakeApi.trouble` takes statuses that the next calls of /v1/segment answer.
 """
 
 from __future__ import annotations
@@ -25,16 +25,34 @@ from PIL import Image, ImageOps
 import clipseg
 
 STATIC = Path(clipseg.__file__).parent / "server" / "static"
-MEDIA = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".jpg": "image/jpeg"}
+MEDIA = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".jpg": "image/jpeg",
+}
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 SIDE = 96  # of the maps
 FORMATS = [
-    {"name": "png", "suffix": ".png", "scope": "mask", "summary": "black and white, 0 and 255", "options": ["threshold"]},
+    {
+        "name": "png",
+        "suffix": ".png",
+        "scope": "mask",
+        "summary": "black and white, 0 and 255",
+        "options": ["threshold"],
+    },
     {"name": "heatmap", "suffix": ".png", "scope": "mask", "summary": "colours", "options": ["colormap", "alpha"]},
-    {"name": "overlay", "suffix": ".png", "scope": "picture", "summary": "masks over the picture", "options": ["alpha"]},
+    {
+        "name": "overlay",
+        "suffix": ".png",
+        "scope": "picture",
+        "summary": "masks over the picture",
+        "options": ["alpha"],
+    },
     {"name": "coco", "suffix": ".json", "scope": "data set", "summary": "COCO", "options": ["instances"]},
 ]
 
@@ -141,7 +159,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, content.getvalue(), "application/zip")
             return
         masks = [_mask(prompt, width, height) for prompt in question["prompts"]]
-        self._json(200, {"picture": question["picture"], "width": width, "height": height, "masks": masks, "timing": {}})
+        self._json(
+            200, {"picture": question["picture"], "width": width, "height": height, "masks": masks, "timing": {}}
+        )
 
     def _refused(self) -> bool:
         if self.api.token is None or self.headers.get("Authorization") == f"Bearer {self.api.token}":
@@ -201,13 +221,15 @@ def _mask(prompt: dict[str, Any], width: int, height: int) -> dict[str, Any]:
     probabilities = soft_map(label)
     png = io.BytesIO()
     Image.fromarray(np.rint(255 * probabilities).astype(np.uint8)).save(png, "PNG")
-    whole = [{"number": 1, "box": [0, 0, width // 2, height], "area": 1, "score": 0.9, "centroid": [width / 4, height / 3]},
-             {"number": 2, "box": [width // 2, 0, width, height], "area": 1, "score": 0.9, "centroid": [0.7 * width, 0.6 * height]}]  # fmt: skip
+    halves = [
+        {"number": 1, "box": [0, 0, width // 2, height], "centroid": [width / 4, height / 3]},
+        {"number": 2, "box": [width // 2, 0, width, height], "centroid": [0.7 * width, 0.6 * height]},
+    ]
     return {
         "label": label,
         "score": float(probabilities.max()),
         "presence": 0.87,
         "threshold": 0.4,
         "map": {"width": SIDE, "height": SIDE, "png": base64.b64encode(png.getvalue()).decode()},
-        "instances": whole,
+        "instances": halves,
     }
