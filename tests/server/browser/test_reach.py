@@ -173,3 +173,10 @@ def test_the_first_load_is_small(page: Page, api: FakeApi) -> None:
     page.wait_for_load_state("networkidle")
     assert sum(api.bytes_sent.values()) < 200_000  # as it is on disk, before a server packs it
     assert "/static/canvas/shaders.js" in api.bytes_sent
+
+
+def test_the_keys_are_those_of_the_manual(page: Page) -> None:
+    manual = (Path(__file__).parents[3] / "docs" / "web_app.md").read_text(encoding="utf-8").lower()
+    rows = page.locator("#keys-rows tr").evaluate_all("rows => rows.map((row) => row.cells[1].textContent)")
+    assert len(rows) == 15
+    assert [row for row in rows if row.lower() not in manual] == []

@@ -18,7 +18,7 @@ export class Instances {
 
   /** See that the parts of what is shown are known; while the worker works only the latest question waits. */
   ensure(state, answer) {
-    if (!state.picture || state.settings.show === 'heat') { this.found.clear(); return; }
+    if (!state.picture || state.settings.show === 'heat') return;
     const maps = shown(state).map((prompt) => ({ key: prompt.key, map: answer(prompt)?.map, cut: cutOf(thresholdOf(state, prompt)) })).filter(({ map }) => map);
     const { width, height } = state.picture;
     const question = { maps, picture: { width, height }, smooth: state.settings.smooth };

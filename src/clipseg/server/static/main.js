@@ -49,6 +49,7 @@ const stage = new Stage($('view'), renderer, {
 });
 const sheet = new Sheet($('panel'), $('handle'), $('tabs'));
 let shownPicture = null;
+let board = boardColours();
 
 // -- showing ---------------------------------------------------------------------------------------------------------
 
@@ -93,12 +94,16 @@ function paint(state) {
     map: answer(prompt)?.map, colour: rgb(prompt.colour), cut: cutOf(changes.thresholdOf(state, prompt)),
     picks: settings.show === 'heat' ? null : instances.picksOf(state, prompt.key),
   })).filter(({ map }) => map);
-  const style = getComputedStyle(document.documentElement);
-  const board = ['--board-1', '--board-2'].map((name) => rgb(style.getPropertyValue(name).trim() || '#cccccc'));
   renderer.setScene({
     picture: { width: state.picture.width, height: state.picture.height }, layers, board, swipe: compare.share, compare: state.compare,
     ...Object.fromEntries(['show', 'opacity', 'colormap', 'smooth', 'feather'].map((name) => [name, settings[name]])),
   });
+}
+
+/** The two colours behind a cut-out, as the theme has them. */
+function boardColours() {
+  const style = getComputedStyle(document.documentElement);
+  return ['--board-1', '--board-2'].map((name) => rgb(style.getPropertyValue(name).trim() || '#cccccc'));
 }
 
 function pin(state) {
@@ -157,6 +162,7 @@ let pasted = 0;
 
 async function take(file, phrase = null) {
   $('notice').hidden = true;
+  $('phrase-error').textContent = '';
   busy('Opening the picture');
   try {
     const picture = await pictures.open(file, nameOf(file, pasted += 1));
@@ -289,11 +295,12 @@ function setTheme(theme) {
   localStorage.setItem('clipseg-theme', theme);
   $('theme').setAttribute('aria-label', `Theme: ${THEMES[theme]}`);
   $('theme').title = `Theme: ${THEMES[theme]}`;
+  board = boardColours();
   paint(store.state);
 }
 $('theme').addEventListener('click', () => setTheme(next(Object.keys(THEMES), document.documentElement.dataset.theme)));
 setTheme(document.documentElement.dataset.theme);
-matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => paint(store.state));
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => { board = boardColours(); paint(store.state); });
 
 // -- the model -------------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,8 @@ export class FlatPainter {
     this.small = document.createElement('canvas');
   }
 
+  release() {} // nothing that is scarce
+
   clear() { this.context.clearRect(0, 0, this.canvas.width, this.canvas.height); }
 
   paint(scene) {

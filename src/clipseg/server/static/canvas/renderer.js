@@ -9,14 +9,14 @@ import { FlatPainter } from './flat.js';
 import { placed, WHOLE } from './view.js';
 import { WebglPainter } from './webgl.js';
 
-const LATE = 21; // milliseconds: a frame that took longer is late at 60 a second
+const LATE = 21; // milliseconds from asking for a frame to its beginning: more is late at 60 a second
 const COARSEST = 0.35;
 const REST = 160; // milliseconds without a change, after which all is painted at full sharpness again
 const TILE = 2048;
 
 export class Renderer {
   constructor(base, overlay, { forceFlat = false } = {}) {
-    Object.assign(this, { base, overlay, view: WHOLE, scene: null, levels: [], sharp: 1, last: 0, painted: 0, asked: false });
+    Object.assign(this, { base, overlay, view: WHOLE, scene: null, levels: [], sharp: 1, painted: 0, asked: null });
     this.context = base.getContext('2d', { alpha: true });
     this.painter = forceFlat ? new FlatPainter(overlay) : painterFor(overlay);
     overlay.addEventListener('webglcontextlost', (event) => event.preventDefault());
@@ -49,22 +49,21 @@ export class Renderer {
   }
 
   request() {
-    if (this.asked) return;
-    this.asked = true;
+    if (this.asked !== null) return;
+    this.asked = performance.now();
     requestAnimationFrame((now) => {
-      this.asked = false;
-      this.pace(now);
+      this.pace(now - this.asked);
+      this.asked = null;
       this.paint();
     });
   }
 
   /** While frames come late there are fewer pixels to a frame; at rest there are all again. */
-  pace(now) {
-    const since = now - this.last;
-    this.last = now;
-    if (since > LATE && since < REST) this.sharp = Math.max(COARSEST, this.sharp * 0.8);
+  pace(waited) {
+    const rested = this.sharp === null;
+    this.sharp = rested ? 1 : waited > LATE ? Math.max(COARSEST, this.sharp * 0.8) : this.sharp;
     clearTimeout(this.resting);
-    if (this.sharp < 1) this.resting = setTimeout(() => { this.sharp = 1; this.request(); }, REST);
+    if (this.sharp < 1) this.resting = setTimeout(() => { this.sharp = null; this.request(); }, REST);
   }
 
   paint() {
@@ -144,6 +143,7 @@ export class Renderer {
       context.globalCompositeOperation = 'destination-in';
       context.drawImage(masks, 0, 0);
     }
+    painter.release();
     return new Promise((resolve) => { result.toBlob(resolve, 'image/png'); });
   }
 }

@@ -23,6 +23,9 @@ export class WebglPainter {
 
   get lost() { return this.gl.isContextLost(); }
 
+  /** Browsers have few contexts to give, and take the oldest away when there are too many. */
+  release() { this.gl.getExtension('WEBGL_lose_context')?.loseContext(); }
+
   clear() {
     const { gl, canvas } = this;
     gl.disable(gl.SCISSOR_TEST);
