@@ -35,7 +35,7 @@ def values(*words: str) -> list[str]:
 
 def test_commands_and_their_commands() -> None:
     assert values("") == list(COMMANDS)
-    assert values("se") == ["segment"]
+    assert values("se") == ["segment", "serve"]
     assert values("prompt", "") == ["make", "mix", "show"]
     assert values("models", "") == ["ls", "names", "pull", "rm"]
     assert values("--ve") == ["--verbose", "--version"]

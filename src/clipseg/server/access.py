@@ -9,7 +9,6 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
@@ -47,6 +46,8 @@ HEADERS: Mapping[str, str] = {
 
 OPEN = re.compile(r"/|/static/.*|/health|/ready|/v2/health/(live|ready)")
 """Paths that need no token: the page without anything in it, and whether there is a server."""
+
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::\d{1,5})?", re.ASCII)
 
 _CORS = {
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
@@ -114,7 +115,5 @@ class Guard:
 
 def _name_of(host: str) -> str:
     """A header Host -> the name in it, without the port; empty where it is none."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    found = _HOST.fullmatch(host)
+    return found[1].strip("[]").lower() if found else ""
