@@ -122,8 +122,8 @@ def test_what_is_passed_on(call: Callable[..., Any], monkeypatch: pytest.MonkeyP
     limits = found["service"].limits
     assert (limits.bytes, limits.pixels, limits.prompts, limits.queue, limits.seconds) == (100 * 2**20, 3e6, 7, 5, 9)
     assert (limits.features_bytes, limits.store_bytes, limits.bodies_bytes) == (8 * 2**20, 100 * 2**20, 800 * 2**20)
-    assert opened == [f"{found['address']}/#token=a secret thing"]
-    assert f"{found['address']}/#token=a secret thing is ready for a browser" in outcome.out
+    assert opened == [f"{found['address']}/#token=a%20secret%20thing"]
+    assert f"{found['address']}/#token=a%20secret%20thing is ready for a browser" in outcome.out
     opened.clear()
     assert call("serve", "--model", "nano", "--port", 0).code == 0
     assert opened == []

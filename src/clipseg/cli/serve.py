@@ -124,7 +124,7 @@ def serve(
     service = Service(lambda: load_segmenter(model, loading), name, limits, progress)
     with serving.bound(host, port) as listening:
         address = serving.address_of(listening)
-        entry = address if token is None else f"{address}/#token={token}"
+        entry = serving.entry_of(address, token)
 
         def begun() -> None:
             if terminal.wants_table(False):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from clipseg.errors import MissingPackageError, UsageError
 from clipseg.server.settings import LOOPBACK
@@ -106,6 +106,11 @@ def address_of(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
     host = "127.0.0.1" if host == "0.0.0.0" else "::1" if host == "::" else host  # noqa: S104 - compared, not bound
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def entry_of(address: str, token: str | None) -> str:
+    """An address and a token -> what opens the page; browsers keep what is behind # to themselves."""
+    return address if token is None else f"{address}/#token={quote(token, safe='')}"
 
 
 def serve(app: ASGIApp, service: Service, listening: socket.socket, begun: Callable[[], None] = lambda: None) -> None:
