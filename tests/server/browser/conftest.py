@@ -57,15 +57,16 @@ def opened(browser: Browser, api: FakeApi) -> Iterator[Callable[..., Page]]:
     contexts: list[Any] = []
     wrong: list[str] = []
 
-    def open_page(where: str = "/", width: int = 1280, height: int = 860, **options: Any) -> Page:
+    def open_page(where: str = "/", width: int = 1280, height: int = 860, origin: str = "", **options: Any) -> Page:
+        origin = origin or api.address
         context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True, **options)
         contexts.append(context)
         context.set_default_timeout(PATIENCE)
         page = context.new_page()
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda said: wrong.append(said.text) if "Content Security Policy" in said.text else None)
-        page.on("request", lambda request: None if is_local(request.url, api) else wrong.append(f"asked {request.url}"))
-        page.goto(api.address + where)
+        page.on("request", lambda request: None if is_of(origin, request.url) else wrong.append(f"asked {request.url}"))
+        page.goto(origin + where)
         page.locator("#formats input").first.wait_for(state="attached")
         return page
 
@@ -80,8 +81,9 @@ def page(opened: Callable[..., Page]) -> Page:
     return opened()
 
 
-def is_local(url: str, api: FakeApi) -> bool:
-    return url.startswith((api.address, "blob:", "data:"))
+def is_of(origin: str, url: str) -> bool:
+    """Whether an address is of the server that the page came from, or of the page itself."""
+    return url.startswith((origin, "blob:", "data:"))
 
 
 @pytest.fixture

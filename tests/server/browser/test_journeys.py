@@ -119,7 +119,7 @@ def test_an_expression_that_cannot_be_read_is_told_at_its_chip_and_others_are_fo
 def test_sliders_ask_nothing(looked: Page, api: FakeApi) -> None:
     expect(looked.locator(".pin")).to_have_count(2)
     asked, seen = len(api.asked), [pixels(looked)]
-    for name, value in {"threshold": 0.9, "opacity": 0.95, "smooth": 3, "feather": 3}.items():
+    for name, value in {"threshold": 0.9, "opacity": 0.95, "smooth": 3, "grow": 3, "feather": 3}.items():
         slide(looked, name, value)
         seen.append(pixels(looked))
         assert (np.abs(seen[-1] - seen[-2]).sum(2) > 20).mean() > 0.001, name

@@ -61,6 +61,14 @@ def test_masks_are_those_of_the_library(painted: Page) -> None:
     assert far(saved(painted), smooth.overlay(alpha=0.25, legend=False)) < 0.02
 
 
+@pytest.mark.parametrize("percent", [3, -2])
+def test_masks_that_grow_and_shrink_are_those_of_the_library(painted: Page, percent: int) -> None:
+    slide(painted, "grow", percent)
+    option = {"grow" if percent > 0 else "shrink": f"{abs(percent)}%"}
+    masks = masks_of("two", "slope").with_options(**option)
+    assert far(saved(painted), masks.overlay(alpha=0.5, legend=False)) < 0.01
+
+
 def test_heat_is_that_of_the_library(painted: Page) -> None:
     painted.check("[name=show][value=heat]")
     painted.check("[name=colormap][value=orchid]")

@@ -173,6 +173,17 @@ def test_parts_of_different_masks_are_finished_apart(page: Page, folder: Path) -
     assert call(page, "snippets.js", "command", asked).count("--out farm.") == 2
 
 
+def test_masks_that_shrink_are_said_in_every_language(page: Page) -> None:
+    for grow, said in ((2, "grow"), (-2, "shrink")):
+        asked = scene(grow=grow)
+        assert f'    {said}="2%",\n' in call(page, "snippets.js", "python", asked)
+        assert f"--{said} 2%" in call(page, "snippets.js", "command", asked)
+        assert f'"{said}":"2%"' in call(page, "snippets.js", "curl", asked)
+        heat = scene(grow=grow, feather=2, show="heat")  # about which nothing is decided
+        assert said not in call(page, "snippets.js", "command", heat)
+        assert call(page, "question.js", "onScreen", heat["state"], heat["prompts"]) == {"smooth": "1%"}
+
+
 def test_feathered_masks_are_painted_as_they_are(page: Page, folder: Path) -> None:
     exec(compile(call(page, "snippets.js", "python", scene(feather=2)), "copied", "exec"), {})
     mattes = [matte.numpy() for matte in expected("fill").with_options(feather="2%").each_matte()]

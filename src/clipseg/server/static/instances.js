@@ -21,15 +21,16 @@ export class Instances {
     if (!state.picture || state.settings.show === 'heat') return;
     const maps = shown(state).map((prompt) => ({ key: prompt.key, map: answer(prompt)?.map, cut: cutOf(thresholdOf(state, prompt)) })).filter(({ map }) => map);
     const { width, height } = state.picture;
-    const question = { maps, picture: { width, height }, smooth: state.settings.smooth };
+    const { smooth, grow } = state.settings;
+    const question = { maps, picture: { width, height }, smooth, grow };
     if (this.same(question)) return;
     this.asked = question;
     this.next = question;
     this.send();
   }
 
-  same({ maps, smooth }) {
-    return this.asked?.smooth === smooth && this.asked.maps.length === maps.length
+  same({ maps, smooth, grow }) {
+    return this.asked?.smooth === smooth && this.asked.grow === grow && this.asked.maps.length === maps.length
       && maps.every((one, index) => ['key', 'map', 'cut'].every((name) => one[name] === this.asked.maps[index][name]));
   }
 

@@ -96,7 +96,7 @@ function paint(state) {
   })).filter(({ map }) => map);
   renderer.setScene({
     picture: { width: state.picture.width, height: state.picture.height }, layers, board, swipe: compare.share, compare: state.compare,
-    ...Object.fromEntries(['show', 'opacity', 'colormap', 'smooth', 'feather'].map((name) => [name, settings[name]])),
+    ...Object.fromEntries(['show', 'opacity', 'colormap', 'smooth', 'grow', 'feather'].map((name) => [name, settings[name]])),
   });
 }
 

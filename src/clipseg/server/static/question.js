@@ -31,23 +31,31 @@ export const mapKey = (state, prompt) => JSON.stringify(mapsQuestion(state, [pro
 
 /** What finishes a mask, defaults left out: the options of the library by their own names. */
 export function finish(state, prompts, keep = null) {
-  const { smooth, feather, threshold } = state.settings;
+  const { smooth, feather, grow, threshold } = state.settings;
   const cuts = prompts.map((prompt) => thresholdOf(state, prompt));
   const same = cuts.every((cut) => cut === cuts[0]);
   return {
     threshold: same ? cuts[0] ?? threshold : cuts,
     ...(smooth > 0 && { smooth: `${smooth}%` }),
+    ...(grow > 0 && { grow: `${grow}%` }),
+    ...(grow < 0 && { shrink: `${-grow}%` }),
     ...(feather > 0 && { feather: `${feather}%` }),
     ...(keep && { keep: keep.join(',') }),
   };
 }
 
+/** The same for what is on screen: a heat map has probabilities, about which nothing is decided. */
+export function onScreen(state, prompts, keep = null) {
+  const options = finish(state, prompts, keep);
+  return state.settings.show !== 'heat' ? options : Object.fromEntries(Object.entries(options).filter(([name]) => name === 'smooth'));
+}
+
 /**
  * A state, the prompts that count and the numbers of the parts kept of each (null: all) -> questions, mostly one.
  *
- * Which parts stay is one option of a question, so prompts with other picks are asked on their own.
+ * They are finished by `options`. Which parts stay is one option of a question, so prompts with other picks are asked on their own.
  */
-export function exactQuestions(state, prompts, keeps, extra = {}) {
+export function exactQuestions(state, prompts, keeps, extra = {}, options = finish) {
   const groups = new Map();
   for (const prompt of prompts) {
     const keep = keeps[prompt.key] ?? null;
@@ -63,7 +71,7 @@ export function exactQuestions(state, prompts, keeps, extra = {}) {
       prompts: group.prompts.map(promptBody),
       ...negatives(state),
       ...fitting(state),
-      options: finish(state, group.prompts, group.keep),
+      options: options(state, group.prompts, group.keep),
       ...extra,
     },
   }));

@@ -8,6 +8,7 @@ const SLIDERS = [
   { name: 'threshold', label: 'Threshold', min: 0, max: 1, step: 0.01, said: (value) => value.toFixed(2), where: ['fill', 'cutout'] },
   { name: 'opacity', label: 'Opacity', min: 0, max: 1, step: 0.05, said: (value) => `${Math.round(100 * value)} %`, where: ['fill', 'heat'] },
   { name: 'smooth', label: 'Calmer edge', min: 0, max: 4, step: 0.1, said: (value) => (value ? `${value.toFixed(1)} %` : 'off'), where: ['fill', 'heat', 'cutout'], title: 'The option smooth: a blur of the probabilities, in percent of the shorter side' },
+  { name: 'grow', label: 'Wider or narrower', min: -4, max: 4, step: 0.1, said: (value) => (value ? `${value > 0 ? '+' : '−'}${Math.abs(value).toFixed(1)} %` : 'off'), where: ['fill', 'cutout'], title: 'The options grow and shrink: how far the edge moves, in percent of the shorter side' },
   { name: 'feather', label: 'Softer edge', min: 0, max: 4, step: 0.1, said: (value) => (value ? `${value.toFixed(1)} %` : 'off'), where: ['fill', 'cutout'], title: 'The option feather: a blur of the finished mask, in percent of the shorter side' },
 ];
 

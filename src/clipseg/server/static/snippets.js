@@ -3,7 +3,7 @@
 // A scene is {state, prompts, keeps, model, origin, token}: `prompts` are those on screen, `keeps` the numbers of the
 // parts kept of each (null: all), as `question.numbersAt` has them.
 
-import { exactQuestions, finish } from './question.js';
+import { exactQuestions, onScreen } from './question.js';
 import { PALETTE, unwanted } from './state.js';
 
 const WORDS = new Set(['AND', 'OR', 'NOT']);
@@ -54,8 +54,7 @@ export function python(scene) {
     { heat: 'from clipseg.formats.drawings import write_heat_map', cutout: 'from clipseg.formats.cutouts import write_cutout', soft: 'from clipseg.masks.draw import paint_heat', apart: 'from clipseg.masks.draw import paint_masks' }[how],
     all.some((prompt) => isExample(prompt) && prompt.weight !== 1) && 'from clipseg.prompting.expressions import Strength',
   ].filter(Boolean);
-  const options = { ...finish(state, prompts, several ? null : groups[0].keep), ...(settings.fit !== 'squash' && { fit: settings.fit }) };
-  if (how === 'heat') delete options.threshold;
+  const options = { ...onScreen(state, prompts, several ? null : groups[0].keep), ...(settings.fit !== 'squash' && { fit: settings.fit }) };
   const one = (prompt, index) => `masks[${index}]${several && keeps[prompt.key] ? `.with_options(keep=${py(keeps[prompt.key].join(','))})` : ''}`;
   const each = (answer) => ['finished = [', ...prompts.map((prompt, index) => `    ${one(prompt, index)}.${answer}().numpy(),`), ']'];
   const file = (kind) => py(`${stemOf(picture.name)}.${kind}.png`);
@@ -108,10 +107,8 @@ export function command(scene) {
     if (examples.length) parts.push(`--style ${sh(examples[0].example.style)}`);
     parts.push(...unwanted(state).filter((prompt) => !isExample(prompt)).map((prompt) => `-n ${sh(weighted(prompt.text, prompt.weight))}`));
     if (settings.fit !== 'squash') parts.push(`--fit ${settings.fit}`);
-    const { threshold, ...options } = finish(state, ordered, group.keep);
-    if (settings.show !== 'heat') [threshold].flat().forEach((cut) => parts.push(`--threshold ${cut}`));
-    for (const [option, value] of Object.entries(options)) {
-      if (option !== 'keep' || settings.show !== 'heat') parts.push(`--${option} ${sh(value)}`);
+    for (const [option, value] of Object.entries(onScreen(state, ordered, group.keep))) {
+      [value].flat().forEach((one) => parts.push(`--${option} ${sh(String(one))}`)); // a threshold for each mask
     }
     if (settings.show === 'heat') parts.push(`--colormap ${settings.colormap}`, `--opacity ${settings.opacity}`);
     if (settings.show === 'fill') parts.push(`--format overlay:alpha=${settings.opacity},legend=no`);
@@ -147,7 +144,7 @@ export function curl(scene) {
   const files = [picture, ...examples.flatMap((example) => [example.picture, example.mask])].filter(Boolean);
   const names = [...new Map(files.map((file) => [file.id, file.name])).values()];
   const uploads = names.map((name) => `curl --data-binary @${sh(name)} -H 'Content-Type: ${mediaType(name)}'${allowed} \\\n  ${origin}/v1/pictures`);
-  const asked = exactQuestions(state, prompts, keeps, { format: 'zip', formats: [drawn], name: stem }).map(({ body }, index, every) =>
+  const asked = exactQuestions(state, prompts, keeps, { format: 'zip', formats: [drawn], name: stem }, onScreen).map(({ body }, index, every) =>
     `curl -o ${sh(`${stem}${every.length > 1 ? `.${index + 1}` : ''}.zip`)} -H 'Content-Type: application/json'${allowed} \\\n  ${origin}/v1/segment -d ${sh(JSON.stringify(body))}`);
   return `${[...recoloured(scene), ...uploads, ...asked].join('\n')}\n`;
 }

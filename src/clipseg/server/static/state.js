@@ -10,6 +10,7 @@ export const SETTINGS = Object.freeze({
   opacity: 0.5,
   smooth: 0, // percent of the shorter side, as feather
   feather: 0,
+  grow: 0, // likewise; below 0 it shrinks
   colormap: 'ember',
   fit: 'squash',
   parts: true, // whether connected parts are numbered

@@ -1,5 +1,7 @@
 // Connected parts of a mask: found, measured, numbered from left to right. Pure; `instances.worker.js` runs it.
 
+const MOST = 65535; // parts that are told apart
+
 /** Numbers, and what they must exceed -> {numbers, count}: which part each place is of, from 1, corners touching. */
 export function components(values, width, height, cut) {
   const numbers = new Uint16Array(width * height);
@@ -9,22 +11,22 @@ export function components(values, width, height, cut) {
     while (parent[at] !== at) { parent[at] = parent[parent[at]]; at = parent[at]; }
     return at;
   };
-  const MOST = 65535;
+  const joined = (own, other) => { // two parts that touch are one, of the lower number
+    if (!other) return own;
+    const found = root(other);
+    if (!own || own === found) return found;
+    const low = Math.min(own, found);
+    parent[Math.max(own, found)] = low;
+    return low;
+  };
   for (let y = 0, at = 0; y < height; y += 1) {
     for (let x = 0; x < width; x += 1, at += 1) {
       if (!(values[at] > cut)) continue;
-      let own = 0;
-      const around = [
-        x > 0 ? numbers[at - 1] : 0,
-        y > 0 && x > 0 ? numbers[at - width - 1] : 0,
-        y > 0 ? numbers[at - width] : 0,
-        y > 0 && x < width - 1 ? numbers[at - width + 1] : 0,
-      ];
-      for (const other of around) {
-        if (!other) continue;
-        const found = root(other);
-        if (!own) own = found;
-        else if (own !== found) { const low = Math.min(own, found); parent[Math.max(own, found)] = low; own = low; }
+      let own = x > 0 ? joined(0, numbers[at - 1]) : 0;
+      if (y > 0) {
+        if (x > 0) own = joined(own, numbers[at - width - 1]);
+        own = joined(own, numbers[at - width]);
+        if (x < width - 1) own = joined(own, numbers[at - width + 1]);
       }
       if (!own && parent.length <= MOST) { own = parent.length; parent.push(own); }
       numbers[at] = own;
@@ -39,7 +41,7 @@ export function components(values, width, height, cut) {
 
 /** Parts found in logits of a map -> them numbered from left to right, and measured in pixels of the picture. */
 export function measured({ numbers, count }, logits, width, height, picture) {
-  const parts = Array.from({ length: count }, (_, index) => ({ was: index + 1, cells: 0, sum: 0, x: 0, y: 0, box: [width, height, 0, 0], top: -Infinity, at: 0 }));
+  const parts = Array.from({ length: count }, (_, index) => ({ was: index + 1, cells: 0, sum: 0, x: 0, y: 0, box: [width, height, 0, 0], at: 0 }));
   for (let at = 0; at < numbers.length; at += 1) {
     if (!numbers[at]) continue;
     const part = parts[numbers[at] - 1];
@@ -49,7 +51,11 @@ export function measured({ numbers, count }, logits, width, height, picture) {
     part.sum += 1 / (1 + Math.exp(-logits[at]));
     part.x += x;
     part.y += y;
-    part.box = [Math.min(part.box[0], x), Math.min(part.box[1], y), Math.max(part.box[2], x + 1), Math.max(part.box[3], y + 1)];
+    const { box } = part;
+    if (x < box[0]) box[0] = x;
+    if (y < box[1]) box[1] = y;
+    if (x >= box[2]) box[2] = x + 1;
+    if (y >= box[3]) box[3] = y + 1;
   }
   const nearest = new Float64Array(count).fill(Infinity);
   for (let at = 0; at < numbers.length; at += 1) { // a pin stands inside its part, also in a ring

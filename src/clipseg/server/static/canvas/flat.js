@@ -1,7 +1,7 @@
 // Paints masks on a canvas without WebGL, as webgl.js does with it, on fewer pixels and with harder edges.
 
 import { colormap } from './colormaps.js';
-import { between, cells, logitsOf } from './maps.js';
+import { between, cutFor, fieldOf } from './maps.js';
 
 const MOST = 360_000; // pixels of a pane that are computed; the canvas enlarges them
 
@@ -44,7 +44,9 @@ export class FlatPainter {
   /** A layer -> its logits and picks (0, 128 or 255) at every pixel. */
   sampled(layer, scene, { x, y }, width, height) {
     const { map, picks } = layer;
-    const logits = this.logits(map, scene);
+    const finish = { ...scene, grow: scene.show === 'heat' ? 0 : scene.grow };
+    const logits = this.values(layer, finish);
+    const cut = cutFor(layer.cut, finish);
     const across = between(map.width, ...x, width);
     const down = between(map.height, ...y, height);
     const values = new Float32Array(width * height);
@@ -63,20 +65,21 @@ export class FlatPainter {
     for (let row = 0, at = 0; row < height; row += 1) {
       const line = picks && picks.width * clamp((y[0] + (row + 0.5) * y[1]) * picks.height, picks.height);
       for (let column = 0; column < width; column += 1, at += 1) {
-        if (values[at] <= layer.cut) continue;
+        if (values[at] <= cut) continue;
         inside[at] = picks ? picks.data[line + clamp((x[0] + (column + 0.5) * x[1]) * picks.width, picks.width)] : 128;
       }
     }
     return { values, inside, colour: layer.colour };
   }
 
-  logits(map, { smooth, picture }) {
+  values({ map, cut }, finish) {
+    const made = JSON.stringify([finish.smooth, finish.grow ? cut : null]);
     const found = this.kept.get(map);
-    if (found?.smooth === smooth) return found.logits;
+    if (found?.made === made) return found.values;
     if (this.kept.size > 32) this.kept.clear();
-    const logits = logitsOf(map, cells(smooth, picture, map));
-    this.kept.set(map, { smooth, logits });
-    return logits;
+    const { values } = fieldOf(map, cut, finish);
+    this.kept.set(map, { made, values });
+    return values;
   }
 }
 

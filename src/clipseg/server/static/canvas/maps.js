@@ -14,15 +14,36 @@ const LOGITS = Float32Array.from({ length: 256 }, (_, level) => logit(Math.min(M
 
 /** A length in percent of the picture's shorter side -> standard deviations [x, y] in cells of a map. */
 export function cells(percent, picture, map) {
-  const pixels = (percent / 100) * Math.min(picture.width, picture.height);
-  return [(pixels * map.width) / picture.width, (pixels * map.height) / picture.height];
+  const length = pixels(percent, picture);
+  return [(length * map.width) / picture.width, (length * map.height) / picture.height];
 }
+
+/** A length in percent of the shorter side -> pixels of the picture. */
+export const pixels = (percent, picture) => (percent / 100) * Math.min(picture.width, picture.height);
+
+/**
+ * A map, the logit that must be exceeded, and how a mask is finished -> {logits, values, cut}: the mask is where values,
+ * interpolated, exceed cut. As a rule these are the logits; of a mask that grows or shrinks they are how many pixels of
+ * the picture a place is within it, so that another width is another cut and nothing else.
+ */
+export function fieldOf(map, cut, { picture, smooth, grow }) {
+  const logits = logitsOf(map, cells(smooth, picture, map));
+  if (!grow) return { logits, values: logits, cut };
+  return { logits, values: depths(logits, map, cut, picture), cut: cutFor(cut, { picture, grow }) };
+}
+
+/** The cut of `fieldOf`, alone. */
+export const cutFor = (cut, { picture, grow }) => (grow ? -pixels(grow, picture) : cut);
 
 /** A map, and standard deviations in cells -> logits, of the probabilities blurred by a gaussian. */
 export function logitsOf(map, [sigmaX, sigmaY]) {
-  if (sigmaX <= 0 && sigmaY <= 0) return Float32Array.from(map.levels, (level) => LOGITS[level]);
-  const { width, height } = map;
-  const across = blurred(Float32Array.from(map.levels), width, height, sigmaX, 1, width);
+  const { width, height, levels } = map;
+  if (sigmaX <= 0 && sigmaY <= 0) {
+    const logits = new Float32Array(levels.length);
+    for (let at = 0; at < levels.length; at += 1) logits[at] = LOGITS[levels[at]];
+    return logits;
+  }
+  const across = blurred(new Float32Array(levels), width, height, sigmaX, 1, width);
   const both = blurred(across, height, width, sigmaY, width, 1);
   return both.map((level) => logit(Math.min(Math.max(level / 255, LEAST), 1 - LEAST)));
 }
@@ -100,6 +121,59 @@ function running(line, length, reach, share) {
     sum += line[at + 2 * pad] - line[at + 1];
   }
   line.set(out.subarray(0, length), pad);
+}
+
+const FAR = 1e4; // pixels: there is no edge
+
+/**
+ * Logits and where the edge runs -> how far within the mask each cell's middle is, in pixels of the picture.
+ *
+ * Beside the edge that is known from the logits on either side; from there every cell hands on the nearest point of the
+ * edge that it knows, down and up again (8SSED, after Danielsson, 1980).
+ */
+function depths(logits, { width, height }, cut, picture) {
+  const [wide, high] = [picture.width / width, picture.height / height];
+  const [toX, toY, far] = [0, 1, 2].map(() => new Float32Array(width * height).fill(FAR));
+  const towards = (at, other, way) => (logits[at] > cut === logits[other] > cut ? FAR : (way * (logits[at] - cut)) / (logits[at] - logits[other]));
+  const crossing = (at, step, size, place, count) => { // the nearer of the two ways along an axis, signed
+    const before = place > 0 ? towards(at, at - step, -size) : FAR;
+    const after = place < count - 1 ? towards(at, at + step, size) : FAR;
+    return Math.abs(before) < Math.abs(after) ? before : after;
+  };
+  for (let y = 0, at = 0; y < height; y += 1) {
+    for (let x = 0; x < width; x += 1, at += 1) {
+      const across = crossing(at, 1, wide, x, width);
+      const down = crossing(at, width, high, y, height);
+      if (across === FAR && down === FAR) continue;
+      const share = across === FAR ? 0 : down === FAR ? 1 : (down * down) / (across * across + down * down || 1);
+      toX[at] = across === FAR ? 0 : across * share; // the foot of the line through both crossings
+      toY[at] = down === FAR ? 0 : down * (across === FAR ? 1 : 1 - share);
+      far[at] = Math.hypot(toX[at], toY[at]);
+    }
+  }
+  const hand = (at, other, x, y) => {
+    if (far[other] >= FAR) return;
+    const [dx, dy] = [toX[other] + x, toY[other] + y];
+    const length = Math.sqrt(dx * dx + dy * dy);
+    if (length < far[at]) { far[at] = length; toX[at] = dx; toY[at] = dy; }
+  };
+  for (const way of [1, -1]) {
+    for (let row = 0; row < height; row += 1) {
+      const y = way > 0 ? row : height - 1 - row;
+      const start = y * width;
+      if (y - way >= 0 && y - way < height) {
+        for (let x = 0; x < width; x += 1) {
+          const before = start + x - way * width;
+          hand(start + x, before, 0, -way * high);
+          if (x > 0) hand(start + x, before - 1, -wide, -way * high);
+          if (x < width - 1) hand(start + x, before + 1, wide, -way * high);
+        }
+      }
+      for (let x = 1; x < width; x += 1) hand(start + x, start + x - 1, -wide, 0);
+      for (let x = width - 2; x >= 0; x -= 1) hand(start + x, start + x + 1, wide, 0);
+    }
+  }
+  return far.map((length, at) => (logits[at] > cut ? length : -length));
 }
 
 /** Where `count` places stand between `size` cells: the lower cell and how far towards the next, for each. */

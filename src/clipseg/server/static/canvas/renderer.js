@@ -2,7 +2,7 @@
 //
 // A scene of the painters: picture {width, height}; pane {x, y, width, height} in pixels of the canvas; placed {scale,
 // left, top} of the picture in the pane; from, the column of the pane where masks begin; layers [{map, colour, cut,
-// picks}]; show, opacity, colormap, smooth, feather as in the state; thick, board, check of outlines and cut-outs.
+// picks}]; show, opacity, colormap, smooth, grow, feather as in the state; thick, board, check of outlines and cut-outs.
 // `picks` say of each part whether it is dropped (0), there (128) or lit (255): {width, height, data}, or null.
 
 import { FlatPainter } from './flat.js';

@@ -1,7 +1,7 @@
 // Paints masks on a canvas by WebGL 2. What is painted is described in renderer.js.
 
 import { colormap } from './colormaps.js';
-import { cells, logitsOf } from './maps.js';
+import { cutFor, fieldOf } from './maps.js';
 import { BLUR, PAINT, PART, SHOW, VERTEX } from './shaders.js';
 
 const WIDEST = 4; // pixels: a wider feather is blurred on a smaller canvas, where it is this wide
@@ -70,7 +70,7 @@ export class WebglPainter {
     gl.uniform4f(at('uPane'), ...origin, pane.width * factor, pane.height * factor);
     gl.uniform4f(at('uPlace'), left * factor, top * factor, picture.width * scale * factor, picture.height * scale * factor);
     const four = (value, none) => [0, 1, 2, 3].map((channel) => (group.layers[channel] ? value(group.layers[channel]) : none));
-    gl.uniform4f(at('uCut'), ...four((layer) => layer.cut, 0));
+    gl.uniform4f(at('uCut'), ...four((layer) => cutFor(layer.cut, scene), 0));
     gl.uniform4f(at('uOn'), ...four(() => 1, 0));
     gl.uniform3fv(at('uColour'), four((layer) => layer.colour, [0, 0, 0]).flat().map((value) => value / 255));
     gl.uniform3fv(at('uBoard'), scene.board.flat().map((value) => value / 255));
@@ -132,18 +132,19 @@ export class WebglPainter {
   }
 
   fillLogits(group, layers, scene) {
-    if (group.smooth === scene.smooth && same(group.maps, layers.map((layer) => layer.map))) return;
+    const finish = { ...scene, grow: scene.show === 'heat' ? 0 : scene.grow };
+    const made = [scene.smooth, ...layers.flatMap(({ map, cut }) => [map, finish.grow ? cut : null])]; // all that values depend on
+    if (same(group.made, made)) return;
     const { gl } = this;
     const { width, height } = layers[0].map;
-    const sigmas = cells(scene.smooth, scene.picture, layers[0].map);
     const all = new Float32Array(4 * width * height);
     layers.forEach((layer, channel) => {
-      const logits = logitsOf(layer.map, sigmas);
-      for (let at = 0; at < logits.length; at += 1) all[4 * at + channel] = logits[at];
+      const { values } = fieldOf(layer.map, layer.cut, finish);
+      for (let at = 0; at < values.length; at += 1) all[4 * at + channel] = values[at];
     });
     gl.bindTexture(gl.TEXTURE_2D, group.logits);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA16F, width, height, 0, gl.RGBA, gl.FLOAT, all);
-    Object.assign(group, { smooth: scene.smooth, maps: layers.map((layer) => layer.map) });
+    group.made = made;
   }
 
   fillPicks(group, layers) {
