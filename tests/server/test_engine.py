@@ -179,6 +179,25 @@ def test_an_error_of_a_call_is_its_callers(room: Room) -> None:
     assert room.engine.call(Ticket(30), lambda _: 7) == 7
 
 
+def test_it_survives_whatever_goes_wrong(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = room.pictures.add(FILE)
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("nobody expected this")
+
+    for name in ("encode", "segment"):
+        with monkeypatch.context() as patch:
+            patch.setattr(room.watched, name, fail)
+            with pytest.raises(RuntimeError, match="nobody expected"):
+                room.ask(picture, "wood").result(30)
+    with monkeypatch.context() as patch:
+        patch.setattr(room.engine, "_decode", fail)
+        with pytest.raises(RuntimeError, match="nobody expected"):
+            room.ask(picture, "wood").result(30)
+    monkeypatch.setattr(room.watched, "embed", fail)  # only a help
+    assert len(room.ask(picture, "wood").result(30).logits) == 1
+
+
 def test_the_end_finishes_what_was_taken(segmenter: Segmenter) -> None:
     with Room(segmenter) as room:
         picture = room.pictures.add(FILE)

@@ -23,7 +23,6 @@ from typing import Any, TypeAlias, TypeVar
 import torch
 from PIL import Image
 
-from clipseg.errors import ClipsegError
 from clipseg.features import PICTURE_BATCH, ImageFeatures
 from clipseg.fits import Fit
 from clipseg.processing.on_demand import PictureOnDemand
@@ -190,7 +189,11 @@ class Engine:
             for work in still:
                 if isinstance(work, _Call):
                     self._answer_call(segmenter, work)
-            self._answer(segmenter, [work for work in still if isinstance(work, _Asked)])
+            asked = [work for work in still if isinstance(work, _Asked)]
+            try:
+                self._answer(segmenter, asked)
+            except Exception as error:  # whatever it is, this thread goes on
+                _fail([one for one in asked if not one.future.done()], error)
         self._segmenter = None
 
     def _round(self) -> list[_Work]:
@@ -295,7 +298,9 @@ def _remember_texts(segmenter: Segmenter, asked: Iterable[_Asked]) -> None:
     """All phrases of a round through the text encoder together; the segmenter remembers them."""
     texts = [prompt for one in asked for prompt in one.question.prompts if isinstance(prompt, TextPrompt)]
     if texts:
-        with suppress(ClipsegError):  # a phrase that has none tells so in its own question
+        with suppress(
+            Exception
+        ):  # whatever it is, it comes again in the question that it belongs to, and is told there
             segmenter.embed(texts)
 
 
