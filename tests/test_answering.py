@@ -14,8 +14,11 @@ from PIL import Image
 
 import ready
 from clipseg import Segmenter
+from clipseg.answering import masks_of
 from clipseg.errors import PictureError, PictureNotFoundError, UsageError
 from clipseg.masks.masks import Masks
+from clipseg.masks.options import MaskOptions
+from clipseg.prompting.questions import Question
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +135,20 @@ def test_nothing_global_changes(segmenter, files) -> None:
     for masks in segmenter.asking("wood", batch_size=2)(files):
         assert (torch.get_num_threads(), torch.is_grad_enabled()) == before
         assert not masks.logits.is_inference()
+
+
+def test_logits_that_were_asked_for_together_make_the_masks_of_each(segmenter) -> None:
+    picture = ready.picture()
+    first, second = Question.of("wood AND NOT jar", "a cat"), Question.of(["a cat", "wood"])
+    prompts = list(dict.fromkeys((*first.prompts, *second.prompts)))
+    maps = dict(zip(prompts, segmenter.segment(picture, prompts).logits, strict=True))
+    for question, asked, finish in (
+        (first, ("wood AND NOT jar",), {"negative": "a cat", "smooth": 1}),
+        (second, ("a cat", "wood"), {"combine": "mean"}),
+    ):
+        options = {name: value for name, value in finish.items() if name != "negative"}
+        logits = torch.stack([maps[prompt] for prompt in question.prompts])
+        found = masks_of(question, logits, picture, MaskOptions(**options), "combine" in finish)
+        expected = segmenter.segment(picture, asked, **finish)
+        assert found.labels == expected.labels
+        torch.testing.assert_close(found.soft(), expected.soft(), atol=1e-4, rtol=1e-4)

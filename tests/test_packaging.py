@@ -31,6 +31,7 @@ def test_wheel_is_small_typed_and_brings_the_model(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert {"clipseg/py.typed", "clipseg/assets/nano/model.safetensors", "clipseg/assets/nano/vocabulary.json"} <= names
+    assert "clipseg/server/static/index.html" in names
     assert not [name for name in names if name.startswith(("tests/", "examples/"))]
 
 
