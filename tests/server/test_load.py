@@ -72,7 +72,7 @@ def check_crowd(serving, clients: int, seconds: float) -> None:
         before = resident()
         statuses = crowd(client.url, clients, seconds)
         assert set(statuses) <= {200, 429}
-        assert statuses[200] > 10
+        assert statuses[200] > 0
         assert resident() - before < 48 * MEGABYTE
         until = time.monotonic() + 30
         while service.gate.inside and time.monotonic() < until:

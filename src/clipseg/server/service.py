@@ -9,6 +9,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, TypeVar
 
 import torch
+from PIL import Image
 from pydantic import ValidationError
 
 from clipseg.answering import masks_of
@@ -17,9 +18,10 @@ from clipseg.masks.masks import Masks
 from clipseg.masks.options import MaskOptions
 from clipseg.processing.on_demand import PictureOnDemand
 from clipseg.prompting.prompts import Prompt
+from clipseg.prompting.questions import Question
 from clipseg.segmenter import Segmenter
 from clipseg.server import requests
-from clipseg.server.answers import Check, png, records
+from clipseg.server.answers import png, records
 from clipseg.server.bundles import bundle
 from clipseg.server.engine import Decoded, Engine
 from clipseg.server.metrics import Metrics
@@ -111,15 +113,13 @@ class Service:
 
     def segment(self, asked: requests.SegmentRequest, ticket: Ticket) -> tuple[bytes | dict[str, Any], str]:
         """What is asked -> the answer, and its media type; JSON is still a dict."""
-        picture = self.pictures.named(asked.picture)
-        options, fit = options_of(asked), fit_of(asked, picture.size_hw, self.limits)
-        question = self.reader.question(asked, self._embed(ticket))
-        decoded = self.engine.ask(ticket, picture, self.pictures.source(picture), fit, question)
+        options = options_of(asked)
+        picture, question, decoded = self._decoded(asked, ticket)
 
         def finish() -> tuple[bytes | dict[str, Any], str]:
-            image = PictureOnDemand(picture.content, picture.size_hw)
+            image: Image.Image = PictureOnDemand(picture.content, picture.size_hw)
             if asked.format == "zip" or options.refine != "none":
-                image = self.pictures.image(picture)  # type: ignore[assignment]  # decoded once for all who need it
+                image = self.pictures.image(picture)  # decoded once for all who need it
             masks = masks_of(question, decoded.logits, image, options, asked.combine is not None)
             if asked.format == "png":
                 return png(masks), PNG
@@ -138,9 +138,7 @@ class Service:
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
             raise RequestError(f"{problem['loc'][0]}: {problem['msg']}") from None
-        question = self.reader.question(asked, self._embed(ticket))
-        fitted = fit_of(asked, picture.size_hw, self.limits)
-        decoded = self.engine.ask(ticket, picture, self.pictures.source(picture), fitted, question)
+        _, question, decoded = self._decoded(asked, ticket)
         return masks_of(question, decoded.logits, self.pictures.image(picture), options, False)
 
     def similarity(self, asked: requests.SimilarityRequest, ticket: Ticket) -> requests.SimilarityAnswer:
@@ -189,17 +187,19 @@ class Service:
 
         return embed
 
+    def _decoded(self, asked: requests.SegmentRequest, ticket: Ticket) -> tuple[Picture, Question, Decoded]:
+        """What is asked -> the picture, the question, and what the model says to it."""
+        picture = self.pictures.named(asked.picture)
+        fit = fit_of(asked, picture.size_hw, self.limits)
+        question = self.reader.question(asked, self._embed(ticket))
+        return picture, question, self.engine.ask(ticket, picture, self.pictures.source(picture), fit, question)
+
     def _answer(
         self, asked: requests.SegmentRequest, picture: Picture, masks: Masks, decoded: Decoded, ticket: Ticket
     ) -> dict[str, Any]:
-        check: Check = ticket.check
         results = ["scores"] if asked.format == "zip" and "results" not in asked.model_fields_set else asked.results
-        rows = list(records(masks, results, self.engine.segmenter.calibration, check))
-        timing = requests.Timing(
-            queued_ms=round(1000 * (decoded.begun - decoded.since), 2),
-            encoded=decoded.encoded,
-            total_ms=ticket.spent_ms,
-        )
+        rows = list(records(masks, results, self.engine.segmenter.calibration, ticket.check))
+        timing = requests.Timing(queued_ms=decoded.queued_ms, encoded=decoded.encoded, total_ms=ticket.spent_ms)
         height, width = picture.size_hw
         return {
             "picture": picture.id,
