@@ -266,6 +266,8 @@ def test_too_much_at_once(client: Client, picture: Picture) -> None:
     assert (caught.value.status, caught.value.kind) == (413, "TooLargeError")
     with pytest.raises(ServiceError, match="prompts"):
         client.segment(picture, " OR ".join(f"a{number}" for number in range(70)))
+    with pytest.raises(ServiceError, match="on tiles 16 prompts"):
+        client.segment(picture, [f"a{number}" for number in range(17)], fit="tile", tile="60%")
     with pytest.raises(ServiceError, match="tiles, and the limit is 256"):
         client.segment(picture, "a", fit="tile", tile=1, overlap=0)
 

@@ -139,6 +139,16 @@ def test_rounds_are_not_without_end(room: Room) -> None:
     assert room.watched.encoded == [8, 4]
 
 
+def test_tiles_are_decoded_a_few_at_a_time(room: Room) -> None:
+    picture = room.pictures.add(file_of(60, 80, 60))
+    room.hold()
+    asked = [room.ask(picture, *(f"{n} {m}" for m in range(7)), fit=Fit("tile", "60%")) for n in range(4)]
+    room.watched.go.set()
+    for one in asked:
+        one.result(30)
+    assert room.watched.decoded == [14, 14]
+
+
 def test_one_bad_question_fails_alone(room: Room) -> None:
     picture = room.pictures.add(FILE)
     broken = Picture("0" * 64, b"no picture", (30, 40))

@@ -128,3 +128,18 @@ def test_what_cannot_be_read(url: str, request_: Any, rest: bytes, words: str) -
 def test_a_header_that_is_none(url: str) -> None:
     for header in ("-1", "abc", "99999999"):
         assert infer(url, {"inputs": []}, inference_header_content_length=header)[0] == 422
+
+
+def test_no_answer_is_larger_than_allowed(serving) -> None:
+    with serving(answer_bytes=100_000) as (_, client):
+        request = {"inputs": [PICTURE, PROMPTS], "outputs": [{"name": "masks"}]}
+        status, _, told = infer(client.url, request)  # 2 x 30 x 40 numbers
+        assert status == 413
+        assert "take binary_data" in told["error"]
+        request["parameters"] = {"binary_data_output": True}
+        assert infer(client.url, request)[0] == 200
+        request["inputs"] = [PICTURE, {**PROMPTS, "shape": [9], "data": [f"thing {n}" for n in range(9)]}]
+        request["outputs"] = [{"name": "probabilities"}]
+        status, _, told = infer(client.url, request)  # 9 x 64 x 64 x 4 bytes
+        assert status == 413
+        assert "fewer prompts" in told["error"]

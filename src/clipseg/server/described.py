@@ -44,7 +44,8 @@ def styles() -> dict[str, Any]:
 
 def limits(allowed: Limits) -> dict[str, Any]:
     """-> what a client has to know of them."""
-    return {name: getattr(allowed, name) for name in ("bytes", "pixels", "prompts", "letters", "tiles", "seconds")}
+    told = ("bytes", "pixels", "prompts", "tiled_prompts", "letters", "tiles", "seconds")
+    return {name: getattr(allowed, name) for name in told}
 
 
 def _option(row: Option) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
@@ -39,6 +39,9 @@ T = TypeVar("T")
 
 MOST_PROMPTS = 256
 """Prompts in one round: others wait for the next, so that no round keeps them long."""
+
+TILED_PROMPTS = 16
+"""Prompts that are decoded together on a picture in tiles, whose maps may have 2048 cells a side: 16 MB each."""
 
 FeatureKey: TypeAlias = "tuple[str, Fit]"
 """A picture's id, and how it is brought to the model's input."""
@@ -231,10 +234,12 @@ class Engine:
         fresh = {one.key for one in new}
         for key, group in groups.items():
             features = found[key]
-            if isinstance(features, ImageFeatures):
-                self._decode(segmenter, features, group, partial(Decoded, encoded=key in fresh, begun=begun))
-            else:
+            if not isinstance(features, ImageFeatures):
                 _fail(group, features)
+                continue
+            answer = partial(Decoded, encoded=key in fresh, begun=begun)
+            for part in _parts(group, MOST_PROMPTS if features.tiles is None else TILED_PROMPTS):
+                self._decode(segmenter, features, part, answer)
 
     def _encoded(
         self, segmenter: Segmenter, fit: Fit, asked: Sequence[_Asked]
@@ -287,6 +292,17 @@ def _is_wanted(work: _Work) -> bool:
         work.future.set_exception(error)
         return False
     return True
+
+
+def _parts(asked: Sequence[_Asked], most: int) -> Iterator[list[_Asked]]:
+    """Questions -> the same in parts with so many prompts at most; one question stays whole."""
+    part: list[_Asked] = []
+    for one in asked:
+        if part and sum(len(each.question.prompts) for each in (*part, one)) > most:
+            yield part
+            part = []
+        part.append(one)
+    yield part
 
 
 def _fail(asked: Iterable[_Asked], error: Exception | None) -> None:

@@ -27,7 +27,7 @@ from clipseg.server.engine import Decoded, Engine
 from clipseg.server.metrics import Metrics
 from clipseg.server.pictures import Picture, Pictures
 from clipseg.server.reading import Embed, Reader, fit_of, options_of
-from clipseg.server.refusals import NotReadyError, RequestError
+from clipseg.server.refusals import NotReadyError, RequestError, TooLargeError
 from clipseg.server.settings import Limits
 from clipseg.server.tickets import Gate, Ticket
 
@@ -192,6 +192,10 @@ class Service:
         picture = self.pictures.named(asked.picture)
         fit = fit_of(asked, picture.size_hw, self.limits)
         question = self.reader.question(asked, self._embed(ticket))
+        if fit.name == "tile" and len(question.prompts) > self.limits.tiled_prompts:
+            raise TooLargeError(
+                f"on tiles {self.limits.tiled_prompts} prompts at once are the limit; ask for the others anew"
+            )
         return picture, question, self.engine.ask(ticket, picture, self.pictures.source(picture), fit, question)
 
     def _answer(

@@ -20,12 +20,14 @@ class Limits:
         bytes            of a body, and so of a picture's file
         pixels           of a picture, known from its header before it is decoded
         prompts          in a request, those within expressions and negatives counted
+        tiled_prompts    the same for a picture in tiles, whose maps are many times as large
         letters          of one prompt
         tiles            of a picture
         queue            requests that are taken at once; the next is told to come again
         seconds          that a request may take once its body is here
         body_seconds     that a body may take to arrive
         idle_seconds     that may pass between two parts of it
+        answer_bytes     of the tensors in an answer; in JSON a hundredth of that
         bodies_bytes     of all bodies that are being read or answered
         store_bytes      of the files of pictures that are remembered
         decoded_bytes    of pictures that are kept decoded
@@ -36,12 +38,14 @@ class Limits:
     bytes: int = 32 * MEGABYTE
     pixels: int = 50_000_000
     prompts: int = 64
+    tiled_prompts: int = 16
     letters: int = 1000
     tiles: int = 256
     queue: int = 64
     seconds: float = 60.0
     body_seconds: float = 120.0
     idle_seconds: float = 15.0
+    answer_bytes: int = 256 * MEGABYTE
     bodies_bytes: int = 256 * MEGABYTE
     store_bytes: int = 512 * MEGABYTE
     decoded_bytes: int = 256 * MEGABYTE

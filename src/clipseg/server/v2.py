@@ -21,10 +21,11 @@ from starlette.responses import Response
 from clipseg.masks.masks import Masks
 from clipseg.server import tensors
 from clipseg.server.reading import finish
-from clipseg.server.refusals import RequestError, UnknownError
+from clipseg.server.refusals import RequestError, TooLargeError, UnknownError
 from clipseg.server.replies import Reply
 from clipseg.server.running import Runner
 from clipseg.server.service import Service
+from clipseg.server.settings import Limits
 from clipseg.server.tickets import Ticket
 from clipseg.version import __version__
 
@@ -43,6 +44,36 @@ OUTPUTS: dict[str, tuple[str, list[int], Callable[[Masks], NDArray[Any] | list[s
     "boxes": ("INT64", [-1, 4], lambda masks: masks.boxes().numpy()),
 }
 """Name -> type, shape, and how it is made."""
+
+_TENSOR = {
+    "type": "object",
+    "required": ["name", "datatype", "shape"],
+    "properties": {
+        "name": {"type": "string", "enum": ["picture", "prompts"]},
+        "datatype": {"type": "string", "enum": ["BYTES"]},
+        "shape": {"type": "array", "items": {"type": "integer"}},
+        "parameters": {"type": "object"},
+        "data": {"type": "array", "items": {"type": "string"}},
+    },
+}
+_REQUEST = {
+    "type": "object",
+    "required": ["inputs"],
+    "properties": {
+        "id": {"type": "string"},
+        "parameters": {"type": "object"},
+        "inputs": {"type": "array", "items": _TENSOR},
+        "outputs": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name"],
+                "properties": {"name": {"type": "string", "enum": list(OUTPUTS)}, "parameters": {"type": "object"}},
+            },
+        },
+    },
+}
+_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": _REQUEST}}}}
 
 USUAL = ("labels", "scores", "probabilities")
 
@@ -90,8 +121,8 @@ def router(service: Service, runner: Runner) -> APIRouter:
         is_ready = service.engine.ready
         return Reply({"name": model, "ready": is_ready}, 200 if is_ready else 503)
 
-    @routes.post("/models/{model}/infer")
-    @routes.post("/models/{model}/versions/{version}/infer")
+    @routes.post("/models/{model}/infer", openapi_extra=_BODY)
+    @routes.post("/models/{model}/versions/{version}/infer", openapi_extra=_BODY)
     async def infer(request: Request, model: str, version: str = VERSION) -> Response:
         known(model, version)
         body, header = await request.body(), request.headers.get(tensors.HEADER)
@@ -128,6 +159,8 @@ def _inferred(
     masks = service.masks(picture, texts, finish(options), fit, ticket)
 
     def made() -> tuple[bytes, int | None]:
+        for name in wanted:
+            _check_size(name, masks, name in binary, service.limits)
         outputs = {name: OUTPUTS[name][2](masks) for name in wanted}
         cast = {
             name: values if isinstance(values, list) else np.ascontiguousarray(values)
@@ -139,6 +172,20 @@ def _inferred(
         return tensors.written(answer, cast, binary)
 
     return service.computed(ticket, made)
+
+
+def _check_size(name: str, masks: Masks, in_bytes: bool, limits: Limits) -> None:
+    """Raises TooLargeError for an output beyond the limit, before it is made."""
+    count = {"probabilities": masks.logits.numel(), "masks": len(masks) * masks.size_hw[0] * masks.size_hw[1]}.get(
+        name, 0
+    )
+    size, most = (4 if name == "probabilities" else 1) * count, limits.answer_bytes
+    if in_bytes and size > most:
+        raise TooLargeError(f"{name} would have {size} bytes, and the limit is {most}; ask for fewer prompts at once")
+    if not in_bytes and count > most // 100:  # a number takes many letters, and more of memory while they are written
+        raise TooLargeError(
+            f"{name} would have {count} numbers in JSON, and the limit is {most // 100}; take binary_data"
+        )
 
 
 def _outputs(request: dict[str, Any]) -> tuple[list[str], list[str]]:
