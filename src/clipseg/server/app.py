@@ -171,7 +171,7 @@ def _add_errors(app: FastAPI) -> None:
         return failure(error, request.url.path)
 
     async def unknown(request: Request, error: Exception) -> Response:
-        _logger.error("a request to %s failed: %r", request.url.path, error)  # uvicorn logs where
+        _logger.error("a request to %r failed: %r", request.url.path, error)  # uvicorn logs where
         return failure(error, request.url.path)
 
     async def invalid(request: Request, error: Exception) -> Response:
