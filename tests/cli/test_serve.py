@@ -159,4 +159,4 @@ def test_how_far_a_download_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_thread_stays() -> None:
-    assert not [one for one in threading.enumerate() if one.name == "clipseg-watch"]
+    assert not [one for one in threading.enumerate() if one.name == "serve-watch"]

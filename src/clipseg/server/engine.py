@@ -115,7 +115,7 @@ class Engine:
         self._waiting: deque[_Work] = deque()
         self._closing = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="clipseg-engine", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="serve-engine", daemon=True)
 
     def start(self) -> None:
         """Begin to load the model."""

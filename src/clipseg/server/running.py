@@ -24,7 +24,7 @@ class Runner:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._threads = ThreadPoolExecutor(service.limits.queue, "clipseg-request")
+        self._threads = ThreadPoolExecutor(service.limits.queue, "serve-request")
 
     async def run(self, request: Request, function: Callable[[Ticket], T]) -> T:
         """A request whose body is here, and what to do -> what it gives.

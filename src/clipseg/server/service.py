@@ -58,7 +58,7 @@ class Service:
         self._progress = progress
         self._closing = False
         # As many as there are cores: each of these threads has threads of its own in torch.
-        self._computing = ThreadPoolExecutor(os.cpu_count() or 1, "clipseg-finish")
+        self._computing = ThreadPoolExecutor(os.cpu_count() or 1, "serve-finish")
         self._add_gauges()
 
     def start(self) -> None:

@@ -121,7 +121,7 @@ def serve(app: ASGIApp, service: Service, listening: socket.socket, begun: Calla
     """
     with _quiet_signals():
         server = _server(app, service.limits, begun)
-        watch = threading.Thread(target=_end_on_failure, args=(server, service), name="clipseg-watch", daemon=True)
+        watch = threading.Thread(target=_end_on_failure, args=(server, service), name="serve-watch", daemon=True)
         watch.start()
         server.run(sockets=[listening])
     if service.engine.failure is not None:
@@ -134,7 +134,7 @@ def running(app: ASGIApp, limits: Limits) -> Iterator[str]:
     listening = bound("127.0.0.1", 0)
     ready = threading.Event()
     server = _server(app, limits, ready.set)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), name="clipseg-server")
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), name="serve-server")
     thread.start()
     ready.wait(30)
     try:
