@@ -14,7 +14,7 @@ from clipseg.client import Client
 from clipseg.masks.options import OPTIONS as OPTION_NAMES
 from http_files import asked, file_of
 
-FEW, MANY = 10, 150
+FEW, MANY = 10, 250
 """Requests for each of the routes, of which there are 24; MANY of them with `pytest -m slow`."""
 
 pytestmark = [
