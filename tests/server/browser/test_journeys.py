@@ -103,7 +103,7 @@ def test_an_expression_is_written(looked: Page, api: FakeApi) -> None:
     looked.keyboard.type("left")
     looked.press("#expression", "Enter")
     expect(looked.locator(".chip .name").last).to_have_text("two AND NOT left")
-    expect(looked.locator(".pin")).to_have_count(4)
+    expect(looked.locator(".pin")).to_have_count(3)
     assert api.asked[-1]["prompts"] == [{"text": "two AND NOT left"}]
 
 
@@ -186,7 +186,7 @@ def test_steps_are_undone_done_again_and_chosen_from_the_history(looked: Page, a
     looked.click("#redo")
     expect(looked.locator("#threshold")).to_have_value("0.7")
     looked.click("#steps")
-    expect(looked.locator("#history-list li")).to_have_count(4)
+    expect(looked.locator("#history-list li")).to_have_count(3)
     looked.locator("#history-list button", has_text="Open kitchen.png").click()
     expect(looked.locator(".chip")).to_have_count(0)
     asked = len(api.asked)
