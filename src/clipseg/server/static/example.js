@@ -23,10 +23,11 @@ export class ExampleDialog {
     this.dialog.addEventListener('dragover', (event) => event.preventDefault());
     this.dialog.addEventListener('drop', (event) => this.takeFrom(event, event.dataTransfer));
     $('example-form').addEventListener('submit', (event) => {
-      if (event.submitter?.value === 'cancel') return;
       event.preventDefault();
       this.finish();
     });
+    // Not submit buttons: Enter in a field takes the first of those.
+    document.querySelectorAll('[data-close="example"]').forEach((button) => button.addEventListener('click', () => this.dialog.close()));
     const { canvas } = this;
     canvas.addEventListener('pointerdown', (event) => this.begin(event));
     canvas.addEventListener('pointermove', (event) => this.go(event));
