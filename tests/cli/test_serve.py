@@ -160,3 +160,9 @@ def test_how_far_a_download_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_thread_stays() -> None:
     assert not [one for one in threading.enumerate() if one.name == "serve-watch"]
+
+
+def test_answers_do_not_wait_to_be_confirmed() -> None:
+    """asyncio sends small packets at once only on sockets that are named as TCP."""
+    with serving.bound("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP

@@ -61,8 +61,10 @@ def check_door(host: str, token: str | None) -> None:
 def bound(host: str, port: int) -> socket.socket:
     """An address and a port, 0 for any that is free -> a socket that listens there. Raises UsageError."""
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
+        stream = {"type": socket.SOCK_STREAM, "proto": socket.IPPROTO_TCP}
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, **stream)[0]
+        # Named as TCP, or asyncio lets answers wait for the client to confirm what came before: 40 ms each.
+        listening = socket.socket(family, kind, protocol)
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(address)
