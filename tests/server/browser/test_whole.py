@@ -29,7 +29,8 @@ def test_a_whole_session(opened: Callable[..., Page], serving: Serving) -> None:
     segmenter = Segmenter.from_pretrained("nano")
     with serving(load=lambda: segmenter) as (_, client):
         page = opened(origin=client.url)
-        page.locator("#examples button").first.click()  # asks for a cactus
+        page.locator("#examples button").first.click()
+        expect(page.locator(".chip .name")).to_have_text("cactus")
         ask(page, "cow face AND NOT cat face")
         page.click("#example-open")
         page.click("#example-this")
