@@ -71,7 +71,7 @@ class FusedModel:
     def decode(self, encoded: EncodedImages, conditions: torch.Tensor) -> torch.Tensor:
         """B pictures under conditions (P, E) or (B, P, E) -> logits (B, P, h, w), before the sigmoid."""
         decoder = self.model.decoder
-        rows = len(encoded.reduced[0][0])
+        rows = encoded.reduced[0].shape[1]
         packed = self._current("decoder", "decode", (decoder,), lambda: PackedDecoder(decoder, self.precision, rows))
         of_each = conditions.expand(len(encoded), -1, -1) if conditions.dim() == 2 else conditions
         fits = of_each.shape[:1] + of_each.shape[2:] == (len(encoded), self.config.projection_dim)
