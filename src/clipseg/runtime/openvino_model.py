@@ -15,6 +15,7 @@ from clipseg.configuration.clipseg import CLIPSegConfig
 from clipseg.errors import CheckpointError, MissingPackageError, UsageError
 from clipseg.runtime.exported import Arrays, ExportedModel, Manifest, Run
 from clipseg.runtime.precision import chosen_precision
+from clipseg.runtime.signal_stack import signal_stack_kept
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "float32": {"INFERENCE_PRECISION_HINT": "f32"},
@@ -71,22 +72,23 @@ def opened(path: Path, precision: str = "float32") -> Run:
         "PERFORMANCE_HINT": "LATENCY",
     }
     try:
-        compiled = package.Core().compile_model(str(path), "CPU", options)
+        with signal_stack_kept():
+            compiled = package.Core().compile_model(str(path), "CPU", options)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise CheckpointError(
             f"{path} cannot be opened by OpenVINO {package.__version__} ({reason}): update it, or export anew"
         ) from error
-    idle: SimpleQueue[Any] = (
-        SimpleQueue()
-    )  # a request holds one call's tensors, so each thread that calls takes its own
+    # A request holds one call's tensors, so each thread that calls takes its own.
+    idle: SimpleQueue[Any] = SimpleQueue()
 
     def run(inputs: Arrays, outputs: Sequence[str]) -> list[NDArray[Any]]:
         try:
             request = idle.get_nowait()
         except Empty:
             request = compiled.create_infer_request()
-        answers = request.infer(dict(inputs), share_inputs=True)
+        with signal_stack_kept():
+            answers = request.infer(dict(inputs), share_inputs=True)
         wanted = [answers[name] for name in outputs]
         idle.put(request)
         return wanted
