@@ -86,8 +86,8 @@ def normalised(pixels: torch.Tensor) -> torch.Tensor:
 def to_target(mask: NDArray[np.bool_], size: int) -> torch.Tensor:
     """A mask (H, W) bool -> what a loss compares with, (S, S) float32 of zeros and ones: squashed, nearest.
 
-    Row i is row floor(i·H/S) of the mask, in float32 as torch has it, and columns likewise. Raises DataError for another
-    shape, UsageError for a size below 1.
+    Row i is row floor(i·H/S) of the mask, in float32 as torch has it, and columns likewise. Raises DataError for
+    another shape, UsageError for a size below 1.
     """
     if mask.ndim != 2 or 0 in mask.shape:
         raise DataError(f"a mask to train on is (H, W) with at least one pixel; got {mask.shape}")
