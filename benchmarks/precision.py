@@ -2,6 +2,8 @@
 
     python benchmarks/precision.py --scenes 100 --markdown docs/performance.md
 
+--backends adds what `clipseg export` makes of the model for them, in 8 bits and, of OpenVINO, in bfloat16.
+
 Every scene is a function of --seed and of a first number that nothing else uses. Of each the things in it are asked by
 name and by example; masks are at the picture's size, at threshold 0.5. "Same mask" is the IoU of a mask with the one
 that float32 makes, two empty ones being the same; "right mask" the IoU with the truth.
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +26,13 @@ from clipseg.data.kinds import SEEN
 from clipseg.data.scenes import SceneGenerator, SceneOptions
 from clipseg.metrics import iou_per_mask
 from clipseg.prompting.prompts import Prompt, TextPrompt
+from clipseg.runtime.export import export
 from clipseg.segmenter import Segmenter
 
 STREAM = 9_300_000  # first number of every seed here
 THRESHOLD = 0.5
 PRECISIONS = ("float32", "bfloat16", "int8")
+EXPORTS = {"onnx": ("int8",), "openvino": ("int8", "bfloat16")}
 
 
 def main() -> None:
@@ -37,12 +42,23 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", default="nano")
     parser.add_argument("--markdown", type=Path, help="put the table between the markers of this page")
+    parser.add_argument("--backends", nargs="+", choices=tuple(EXPORTS), default=[], help="also these")
     options = parser.parse_args()
     segmenters = {name: Segmenter.from_pretrained(options.model, dtype=name) for name in PRECISIONS}
+    with tempfile.TemporaryDirectory() as folder:
+        for backend in options.backends:
+            for precision in EXPORTS[backend]:
+                place = Path(folder) / f"{backend} {precision}"
+                export(options.model, place, backend, int8=precision == "int8")
+                segmenters[place.name] = Segmenter.from_pretrained(place, backend=backend, dtype=precision)
+        _measure(options, segmenters)
+
+
+def _measure(options: argparse.Namespace, segmenters: dict[str, Segmenter]) -> None:
     generator = SceneGenerator(SEEN, SceneOptions(size=segmenters["float32"].config.vision_config.image_size))
-    same: dict[str, list[float]] = {name: [] for name in PRECISIONS}
-    right: dict[str, list[float]] = {name: [] for name in PRECISIONS}
-    furthest = dict.fromkeys(PRECISIONS, 0.0)
+    same: dict[str, list[float]] = {name: [] for name in segmenters}
+    right: dict[str, list[float]] = {name: [] for name in segmenters}
+    furthest = dict.fromkeys(segmenters, 0.0)
     for number in range(options.scenes):
         scene = generator.scene([STREAM, options.seed, number])
         prompts: list[Prompt] = [TextPrompt(generator.pictograms[kind].name) for kind in scene.kinds]
@@ -57,7 +73,7 @@ def main() -> None:
             furthest[name] = max(furthest[name], float((masks.logits - exact[1]).abs().max()))
     rows = ["| Precision | Same mask, mean | Least of 100 | Right mask, mean | Largest difference of a logit |"]
     rows.append("|---|---:|---:|---:|---:|")
-    for name in PRECISIONS:
+    for name in segmenters:
         least = float(np.percentile(same[name], 1))
         rows.append(
             f"| {name} | {statistics.fmean(same[name]):.4f} | {least:.3f} | {statistics.fmean(right[name]):.4f} "

@@ -148,7 +148,7 @@ def segment_video(
         settings = {
             "video": Path(path).name,
             "bytes": Path(path).expanduser().stat().st_size,
-            "model": segmenter.model.name_or_path,
+            "model": segmenter.name_or_path,
             "prompts": labels,
             "negative": [prompt.label for prompt in unwanted],
             "combine": combine,

@@ -75,7 +75,7 @@ def test_help_of_each_command(name: str) -> None:
         (["segment"], "no picture given"),
         (["segment", "x.png", "--treshold", "1"], "--threshold"),
         (["segment", __file__, "-p", "x", "--threshold", "much"], "threshold must be a number"),
-        (["segment", "x.png", "--dtype", "int8"], "'float32'"),
+        (["segment", "x.png", "--dtype", "int4"], "'float32'"),
         (["--nonsense"], "see `clipseg --help`"),
     ],
 )

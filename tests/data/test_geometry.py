@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clipseg.data.geometry import CROP_TRIES, crop_square, cropped, to_pixels, to_target
@@ -128,6 +128,7 @@ def test_pixels_are_squashed_between_corners_and_normalised(height: int, width: 
 
 @given(SIDES, SIDES, st.integers(1, 40), st.integers(0, 99))
 @settings(max_examples=40)
+@example(1, 26, 22, 0)  # where float32 falls just short of a whole number
 def test_target_is_the_nearest_of_torch(height: int, width: int, size: int, seed: int) -> None:
     mask = a_mask(seed, height, width, 0.5)
     mask.flags.writeable = False

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -62,6 +62,7 @@ def otsu_by_trying(probabilities: np.ndarray) -> np.ndarray:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 12), min_size=4, max_size=40).filter(lambda levels: len(set(levels)) > 1))
+@example([2, 5, 6, 9])  # its own mirror image: two cuts are the best, and between them is a worse one
 def test_otsu_is_the_best_of_all_cuts(levels: list[int]) -> None:
     probabilities = 0.2 + np.array([levels]) / 20
     logits = torch.logit(torch.from_numpy(probabilities)).float()

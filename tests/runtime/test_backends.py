@@ -14,6 +14,10 @@ from clipseg.errors import UsageError
 from clipseg.runtime import backends, precision
 from clipseg.runtime.fused import FusedModel
 
+needs_int8 = pytest.mark.skipif(
+    not precision.native_int8(torch.device("cpu")), reason="needs a processor with 8-bit products"
+)
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -35,7 +39,7 @@ def test_auto_takes_an_accelerator_where_there_is_one(monkeypatch, cuda, mps, ch
         ("float32", torch.float32, "float32"),
         (torch.bfloat16, torch.bfloat16, "bfloat16"),
         ("float16", torch.float16, "float16"),
-        ("int8", torch.float32, "int8"),
+        pytest.param("int8", torch.float32, "int8", marks=needs_int8),
     ],
 )
 def test_a_dtype_is_what_is_computed_in(folder, dtype, weights, computed):
@@ -65,8 +69,9 @@ def test_what_is_not_known_is_named(folder):
         Segmenter(backends.load_runner(folder), precision="int8")
 
 
-def test_a_copy_runs_as_its_original(folder):
-    segmenter = Segmenter.from_pretrained(folder, dtype="int8")
+@pytest.mark.parametrize("dtype", ["auto", pytest.param("int8", marks=needs_int8)])
+def test_a_copy_runs_as_its_original(folder, dtype):
+    segmenter = Segmenter.from_pretrained(folder, dtype=dtype)
     masks = segmenter.segment(ready.picture(), ["a cat", "wood"])
     for twin in (copy.deepcopy(segmenter), pickle.loads(pickle.dumps(segmenter))):
         torch.testing.assert_close(twin.segment(ready.picture(), ["a cat", "wood"]).logits, masks.logits)

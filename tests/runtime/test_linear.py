@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from clipseg.runtime import linear
 from clipseg.runtime.linear import POSTS, OneDNNLinear, PlainLinear, in_place, packed
+from clipseg.runtime.precision import beside, native_int8
 
+CPU = torch.device("cpu")
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2, "int8": 4e-2}
 
 
@@ -26,7 +28,7 @@ def drawn(outputs: int, inputs: int, rows: int, seed: int = 0):
 def test_equal_to_the_plain_layer(precision, post):
     weight, bias, rows = drawn(48, 32, 11)
     expected = POSTS[post](F.linear(rows, weight, bias))
-    given_rows = rows if precision == "float32" else rows.bfloat16()
+    given_rows = rows.to(getattr(torch, beside(precision, CPU)))
     layer = packed(weight, bias, precision, 11, post)
     assert (layer(given_rows).float() - expected).abs().max() < TOLERANCE[precision] * expected.abs().max()
 
@@ -44,6 +46,7 @@ def test_of_any_shape_and_whatever_it_was_packed_for(outputs, inputs, rows, pack
     torch.testing.assert_close(other, kept)  # what is added is not written to
 
 
+@pytest.mark.skipif(not native_int8(CPU), reason="needs a processor with 8-bit products")
 @torch.inference_mode()
 def test_8_bits_reach_as_far_as_the_rows_do():
     weight, bias, rows = drawn(16, 24, 5)
@@ -59,11 +62,12 @@ def test_8_bits_reach_as_far_as_the_rows_do():
 @torch.inference_mode()
 def test_without_onednn_torch_does_it(monkeypatch):
     monkeypatch.setattr(linear, "has_onednn", lambda device, dtype: False)
+    monkeypatch.setattr(linear, "native_int8", lambda device: False)
     weight, bias, rows = drawn(8, 6, 3)
     for precision in TOLERANCE:
         layer = packed(weight, bias, precision, 3, "relu")
         assert isinstance(layer, PlainLinear)
-        x = rows if precision == "float32" else rows.bfloat16()
+        x = rows.to(getattr(torch, beside(precision, CPU)))
         torch.testing.assert_close(layer(x).float(), F.relu(F.linear(rows, weight, bias)), atol=0.05, rtol=0.05)
 
 

@@ -52,7 +52,7 @@ def style_grid(
             pixels = conditioner.prompt_pixels(ImagePrompt(picture, mask, style=style))
             cell = to_picture(pixels, processor)
             if style.attention != "free" and style.context is None:
-                cell = _faded(cell, mask, segmenter.model.config.vision_config.patch_size)
+                cell = _faded(cell, mask, segmenter.config.vision_config.patch_size)
             cells.append(cell)
         rows.append((one.name, cells))
     return labelled_grid(list(given), rows)

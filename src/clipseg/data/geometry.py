@@ -86,12 +86,17 @@ def normalised(pixels: torch.Tensor) -> torch.Tensor:
 def to_target(mask: NDArray[np.bool_], size: int) -> torch.Tensor:
     """A mask (H, W) bool -> what a loss compares with, (S, S) float32 of zeros and ones: squashed, nearest.
 
-    Row i is row floor(i·H/S) of the mask, and columns likewise. Raises DataError for another shape, UsageError for a
-    size below 1.
+    Row i is row floor(i·H/S) of the mask, in float32 as torch has it, and columns likewise. Raises DataError for
+    another shape, UsageError for a size below 1.
     """
     if mask.ndim != 2 or 0 in mask.shape:
         raise DataError(f"a mask to train on is (H, W) with at least one pixel; got {mask.shape}")
-    rows, columns = (np.arange(side) * length // side for side, length in zip(_square(size), mask.shape, strict=True))
+    rows, columns = (
+        (np.arange(side, dtype=np.float32) * (np.float32(length) / np.float32(side)))
+        .astype(np.int64)
+        .clip(0, length - 1)
+        for side, length in zip(_square(size), mask.shape, strict=True)
+    )
     return torch.from_numpy(mask[rows[:, None], columns].astype(np.float32))
 
 

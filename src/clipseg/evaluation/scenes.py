@@ -95,7 +95,7 @@ def evaluate_scenes(
     if scenes < 1:
         raise UsageError(f"scenes is {scenes}; expected at least 1")
     if options is None:
-        options = SceneOptions(size=segmenter.model.config.vision_config.image_size)
+        options = SceneOptions(size=segmenter.config.vision_config.image_size)
     seen = SceneGenerator(SEEN, options)
     every = SceneGenerator(SEEN + HELD_OUT, options)
     crowded = SceneGenerator(SEEN, with_more_to_tell(options))

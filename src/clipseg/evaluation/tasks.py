@@ -51,7 +51,7 @@ def evaluate(
     """
     chosen = options_for(task) if options is None else options
     tally = tallied(task, segmenter, dataset, chosen, progress)
-    return reported(task, tally, dataset, chosen, segmenter.model.name_or_path)
+    return reported(task, tally, dataset, chosen, segmenter.name_or_path)
 
 
 def tallied(

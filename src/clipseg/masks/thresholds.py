@@ -74,7 +74,8 @@ def _area_cut(logits: torch.Tensor, fraction: float) -> float:
 def _otsu_cut(logits: torch.Tensor) -> float:
     """-> the logit that parts a map (Otsu 1979): the variance between its two sides, as probabilities, is largest.
 
-    By a histogram of 256 bins from the lowest to the highest probability; of cuts that are equally good, the middle.
+    By a histogram of 256 bins from the lowest to the highest probability; of cuts that are equally good, the middle
+    of the lowest stretch of them: a map that is its own mirror image has two such stretches.
     """
     low, high = torch.stack(logits.aminmax()).sigmoid().tolist()
     if not low < high:
@@ -88,5 +89,6 @@ def _otsu_cut(logits: torch.Tensor) -> float:
     moments = (counts * centres).cumsum(0)
     lower_mean, upper_mean = moments[:-1] / below, (moments[-1] - moments[:-1]) / above.clamp(min=1)
     between = below * above * (upper_mean - lower_mean) ** 2
-    best = edges[1:-1][between >= between.max() * (1 - 1e-12)]
-    return _logit(float(best.mean()))
+    best = (between >= between.max() * (1 - 1e-12)).nonzero()[:, 0]
+    lowest = best[best - best[0] == torch.arange(len(best))]
+    return _logit(float(edges[1:-1][lowest].mean()))

@@ -76,18 +76,19 @@ class VisionEmbeddings(nn.Module):
         if grid == (self.table_side, self.table_side):
             return table[None]
         if table.is_inference() or (table.requires_grad and torch.is_grad_enabled()):
-            return self._resize(table, grid)
+            return self.resized(table, grid)
         # Each entry holds on to the weights it was made from: while it does, no others can lie in their place.
         source, version, resized = self._resized.get(grid, (table, -1, table))
         if source.data_ptr() != table.data_ptr() or version != table._version:
             if len(self._resized) >= MOST_GRIDS:
                 self._resized.clear()
             with torch.inference_mode(False), torch.no_grad():
-                resized = self._resize(table, grid)
+                resized = self.resized(table, grid)
                 self._resized[grid] = table.detach(), table._version, resized
         return resized
 
-    def _resize(self, table: torch.Tensor, grid: Grid) -> torch.Tensor:
+    def resized(self, table: torch.Tensor, grid: Grid) -> torch.Tensor:
+        """A position table (1 + n·n, D) -> the same for another grid, bicubically, (1, N, D); the class row stays."""
         square = table[1:].unflatten(0, (self.table_side, self.table_side)).permute(2, 0, 1)[None]  # (1, D, n, n)
         resized = F.interpolate(square, size=grid, mode="bicubic", align_corners=False)
         return torch.cat([table[None, :1], resized.flatten(2).transpose(1, 2)], dim=1)

@@ -157,6 +157,8 @@ class Conditioner:
                 to = self.model.device, self.model.dtype
                 found |= {text: torch.tensor(rows[row]).to(*to) for text, row in tokens.items() if row in rows}
                 missing = [text for text in missing if text not in found]
+            if len(missing) > TEXT_BATCH:
+                missing.sort(key=len)  # those of one batch are filled up to its longest
             for start in range(0, len(missing), TEXT_BATCH):
                 batch = missing[start : start + TEXT_BATCH]
                 # Cloned, or each would keep the whole batch alive.

@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 
+from clipseg.checkpoints.hub import local_folder
 from clipseg.errors import UsageError
 from clipseg.modeling.deconv import load_segmentation_model
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
 from clipseg.runtime.compiled import CompiledModel
+from clipseg.runtime.exported import MANIFEST
 from clipseg.runtime.fused import FusedModel
 from clipseg.runtime.precision import chosen_precision
 from clipseg.runtime.runner import Runner
@@ -46,6 +48,9 @@ def load_runner(
 
 
 def _torch(name_or_path: Name, device: str | torch.device, dtype: str | torch.dtype, where: dict[str, Any]) -> Runner:
+    folder = local_folder(name_or_path)
+    if folder is not None and (folder / MANIFEST).is_file():
+        raise UsageError(f'{folder} holds an exported model; load it with backend="onnx" or backend="openvino"')
     chosen = _device(device)
     computed = str(dtype).removeprefix("torch.")
     if computed not in DTYPES:

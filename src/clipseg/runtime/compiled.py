@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from clipseg.configuration.clipseg import CLIPSegConfig
 from clipseg.errors import MissingPackageError
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation, EncodedImages
 from clipseg.runtime.fused import FusedModel
@@ -21,8 +20,8 @@ from clipseg.runtime.fused import FusedModel
 COMPILERS = ("g++", "clang++", "c++")
 
 
-class CompiledModel:
-    """A runner whose two halves are compiled when they are first used. A copy compiles its own."""
+class CompiledModel(FusedModel):
+    """A model whose two halves are compiled when they are first used; phrases, which differ in length, are not."""
 
     def __init__(self, model: CLIPSegForImageSegmentation, engine: str = "inductor") -> None:
         """`engine` is a back end of `torch.compile`. Raises MissingPackageError where inductor has no C++ compiler."""
@@ -30,10 +29,8 @@ class CompiledModel:
             raise MissingPackageError(
                 "compile=True needs a C++ compiler and there is none; install g++, or leave compile out"
             )
-        self.model, self.engine = model, engine
-        self.config: CLIPSegConfig = model.config
-        self.name_or_path = model.name_or_path
-        self._texts = FusedModel(model)
+        super().__init__(model)
+        self.engine = engine
         replayed = engine == "inductor" and self.device.type == "cuda"
         graphs: dict[str, Any] = {"mode": "reduce-overhead"} if replayed else {}
         self._encode: Any = torch.compile(_tensors_of(model), backend=engine, dynamic=False, **graphs)
@@ -41,16 +38,6 @@ class CompiledModel:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return CompiledModel, (self.model, self.engine)
-
-    @property
-    def device(self) -> torch.device:
-        """Where pixels and conditions are to be."""
-        return self.model.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the conditions that `get_conditional_embeddings` makes."""
-        return self.model.dtype
 
     def encode_images(self, pixel_values: torch.Tensor) -> EncodedImages:
         """Pixels (B, 3, H, W) -> what `decode` needs of them."""
@@ -64,19 +51,6 @@ class CompiledModel:
         filled = torch.nn.functional.pad(conditions, (0, 0, 0, (1 << (prompts - 1).bit_length()) - prompts))
         logits: torch.Tensor = self._decode(encoded, filled)[:, :prompts]
         return logits.clone()
-
-    def get_conditional_embeddings(
-        self,
-        batch_size: int | None = None,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
-        conditional_pixel_values: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """As of `FusedModel`: phrases differ in length, and each is read once."""
-        return self._texts.get_conditional_embeddings(
-            batch_size, input_ids, attention_mask, position_ids, conditional_pixel_values
-        )
 
 
 def _tensors_of(model: CLIPSegForImageSegmentation) -> Any:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from clipseg.configuration.clipseg import CLIPSegConfig
+from clipseg.errors import UsageError
 from clipseg.modeling.decoder import CLIPSegDecoder
 from clipseg.modeling.dropping import drop_text_encoder
 from clipseg.modeling.layers import MLP, Attention, Encoder, Layer
@@ -24,7 +25,7 @@ from clipseg.modeling.segmentation import CLIPSegForImageSegmentation, EncodedIm
 from clipseg.modeling.text import TextEmbeddings, TextTransformer
 from clipseg.modeling.vision import VisionEmbeddings, VisionTransformer
 from clipseg.runtime.layers import ACTIVATIONS
-from clipseg.runtime.precision import Precision
+from clipseg.runtime.precision import Precision, native_int8
 from clipseg.runtime.runner import torch_model as torch_model
 from clipseg.runtime.towers import PackedDecoder, PackedEmbedder, PackedVision, TextInPlace
 
@@ -47,6 +48,11 @@ class FusedModel:
         self.name_or_path = model.name_or_path
         own: Any = str(model.dtype).removeprefix("torch.")
         self.precision: Precision = own if precision is None else precision
+        if self.precision == "int8" and not native_int8(model.device):
+            raise UsageError(
+                "int8 needs a processor that multiplies 8-bit numbers (VNNI), and this one does not; "
+                'use dtype "auto", or an 8-bit export for another back end'
+            )
         self._packed: dict[str, tuple[Any, Any]] = {}
         self._lock = threading.Lock()
 
@@ -71,7 +77,7 @@ class FusedModel:
     def decode(self, encoded: EncodedImages, conditions: torch.Tensor) -> torch.Tensor:
         """B pictures under conditions (P, E) or (B, P, E) -> logits (B, P, h, w), before the sigmoid."""
         decoder = self.model.decoder
-        rows = len(encoded.reduced[0][0])
+        rows = encoded.reduced[0].shape[1]
         packed = self._current("decoder", "decode", (decoder,), lambda: PackedDecoder(decoder, self.precision, rows))
         of_each = conditions.expand(len(encoded), -1, -1) if conditions.dim() == 2 else conditions
         fits = of_each.shape[:1] + of_each.shape[2:] == (len(encoded), self.config.projection_dim)

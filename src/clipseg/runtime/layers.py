@@ -18,7 +18,7 @@ from torch import nn
 
 from clipseg.modeling.layers import Attention, Layer, quick_gelu
 from clipseg.runtime.linear import in_place, packed
-from clipseg.runtime.precision import Precision
+from clipseg.runtime.precision import Precision, beside
 
 SCORES_AT_ONCE = 4 * 2**20
 """Attention scores of bfloat16 that are held at once: 8 MB stay in a processor's cache."""
@@ -48,7 +48,7 @@ class PackedLayer:
         self._out = packed(attention.out_proj.weight, attention.out_proj.bias, precision, rows)
         self._first = packed(first * factor, first_bias * factor, precision, rows, post)
         self._second = packed(second, mlp.fc2.bias, precision, rows)
-        dtype = torch.bfloat16 if precision == "int8" else getattr(torch, precision)
+        dtype = getattr(torch, beside(precision, attention.out_proj.weight.device))
         self._norms = [_own_norm(norm, dtype, layer.norm_first) for norm in (layer.layer_norm1, layer.layer_norm2)]
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import nn
 
-from clipseg.runtime.precision import Precision
+from clipseg.runtime.precision import Precision, beside, native_int8
 
 POSTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "none": lambda x: x,
@@ -49,9 +49,9 @@ def packed(
     """
     weight = weight.detach()
     bias = torch.zeros(len(weight)) if bias is None else bias.detach()
-    if precision == "int8" and has_int8(weight.device):
+    if precision == "int8" and native_int8(weight.device):
         return Int8Linear(weight.float(), bias.float(), rows, post)
-    dtype = torch.bfloat16 if precision == "int8" else getattr(torch, precision)
+    dtype = getattr(torch, beside(precision, weight.device))
     kind = OneDNNLinear if has_onednn(weight.device, dtype) else PlainLinear
     return kind(weight.to(dtype), bias.to(dtype), rows, post)
 
@@ -69,12 +69,6 @@ def has_onednn(device: torch.device, dtype: torch.dtype) -> bool:
     if device.type != "cpu" or not torch.backends.mkldnn.is_available() or not hasattr(_mkldnn(), "_linear_pointwise"):
         return False
     return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def has_int8(device: torch.device) -> bool:
-    """Whether oneDNN's product of 8-bit numbers is there."""
-    onednn: Any = torch.ops.onednn
-    return has_onednn(device, torch.bfloat16) and hasattr(onednn, "qlinear_pointwise")
 
 
 def _mkldnn() -> Any:
@@ -128,11 +122,11 @@ class Int8Linear:
         self._bias, self._post = bias.clone(), post
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
-        """(…, I) bfloat16 -> (…, O) bfloat16."""
+        """(…, I) float32 or bfloat16 -> (…, O) of the same."""
         return self._product(rows, self._post)
 
     def plus(self, rows: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        """(…, I) and (…, O), both bfloat16 -> their sum (…, O)."""
+        """(…, I) and (…, O), both float32 or bfloat16 -> their sum (…, O)."""
         return self._product(rows, "none").add_(other)
 
     def _product(self, rows: torch.Tensor, post: str) -> torch.Tensor:
@@ -143,6 +137,6 @@ class Int8Linear:
         quantised = rows.mul(1 / scale).add_(zero).round_().clamp_(0, 255).to(torch.uint8)
         out: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
             quantised, scale, zero, self._weight, self._scales, self._zeros, self._bias,
-            1.0, 0, torch.bfloat16, post, [], "none",
+            1.0, 0, rows.dtype, post, [], "none",
         )  # fmt: skip
         return out

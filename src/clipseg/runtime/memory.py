@@ -31,9 +31,16 @@ _PAGEOUT = 21  # MADV_PAGEOUT of Linux 5.4 and later: pages that are in a file a
 
 
 def let_go(tensors: Iterable[torch.Tensor]) -> None:
-    """Tensors -> their pages are dropped where they are mapped from a file; they are read again when looked at."""
+    """Tensors -> their pages are dropped where they are mapped from a file; they are read again when looked at.
+
+    What was freed meanwhile goes back to the system as well: between packed weights lie holes of what they were packed
+    from, which the allocator would keep.
+    """
     if not sys.platform.startswith("linux"):
         return
+    system = ctypes.CDLL(None)
+    if hasattr(system, "malloc_trim"):  # of glibc
+        system.malloc_trim(0)
     mapped = _mapped_files()
     for tensor in tensors:
         if tensor.device.type != "cpu" or tensor.is_meta:
@@ -44,7 +51,7 @@ def let_go(tensors: Iterable[torch.Tensor]) -> None:
             first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
             length = end // mmap.PAGESIZE * mmap.PAGESIZE - first
             if length > 0:
-                ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), _PAGEOUT)
+                system.madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), _PAGEOUT)
 
 
 def _mapped_files() -> list[tuple[int, int]]:

@@ -24,6 +24,19 @@ def native_bfloat16(device: torch.device) -> bool:
     return False
 
 
+def native_int8(device: torch.device) -> bool:
+    """A device -> whether it multiplies 8-bit numbers natively, and torch can have it do so."""
+    known = hasattr(torch.ops.onednn, "qlinear_pointwise") and torch.backends.mkldnn.is_available()
+    return device.type == "cpu" and known and bool(torch.cpu._is_vnni_supported())
+
+
+def beside(precision: Precision, device: torch.device) -> Precision:
+    """-> what is computed in where a product of this precision is not to be had: what 8-bit weights stand among."""
+    if precision != "int8":
+        return precision
+    return "bfloat16" if native_bfloat16(device) else "float32"
+
+
 def chosen_precision(config: CLIPSegConfig, device: torch.device) -> Precision:
     """A model's configuration and its device -> what to compute in."""
     large = config.vision_config.hidden_size >= LARGE_FROM

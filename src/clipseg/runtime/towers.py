@@ -21,7 +21,7 @@ from clipseg.modeling.vision import Grid
 from clipseg.runtime.layers import LayerInPlace, PackedLayer
 from clipseg.runtime.linear import packed
 from clipseg.runtime.memory import let_go
-from clipseg.runtime.precision import Precision
+from clipseg.runtime.precision import Precision, beside
 
 
 class PackedVision:
@@ -30,12 +30,12 @@ class PackedVision:
     def __init__(self, model: CLIPSegForImageSegmentation, precision: Precision) -> None:
         tower = model.clip.vision_model
         self._embeddings, self._norm, self._taps = tower.embeddings, tower.pre_layrnorm, list(model.extract_layers)
-        self._dtype = torch.bfloat16 if precision == "int8" else getattr(torch, precision)
+        finer = beside(precision, model.device)
+        self._dtype = getattr(torch, finer)
         convolution = tower.embeddings.patch_embedding
         self._patch = tower.embeddings.patch_size
         rows = 1 + tower.embeddings.table_side**2
         # Pixels and reductions take a thirtieth of the time: they stay in the finer precision.
-        finer: Precision = "bfloat16" if precision == "int8" else precision
         self._patches = packed(convolution.weight.flatten(1), None, finer, rows)
         self._layers = []
         for layer in _layers(tower.encoder)[: max(self._taps) + 1]:
@@ -97,7 +97,7 @@ class PackedDecoder:
 
     def __init__(self, decoder: CLIPSegDecoder, precision: Precision, rows: int) -> None:
         # Eight bits would not gain: the inner products are 64 long, and half of the time goes into attention.
-        precision = "bfloat16" if precision == "int8" else precision
+        precision = beside(precision, decoder.film_mul.weight.device)
         self._decoder, self._dtype = decoder, getattr(torch, precision)
         self._layers = [PackedLayer(layer, precision, rows) for layer in _layers(decoder)]
         head: Any = decoder.transposed_convolution
