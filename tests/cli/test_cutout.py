@@ -73,7 +73,7 @@ def test_nothing_found_is_a_transparent_picture(call, draw, model) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--background", "reddish"], "background is 'reddish'"),
+        (["--background", "reddish"], "'reddish' is no colour"),
         (["--margin", "3"], "--margin is of --crop"),
         (["--crop", "--margin", "wide"], "margin is 'wide'"),
     ],

@@ -2,6 +2,7 @@ import copy
 import math
 import pickle
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -304,6 +305,24 @@ def test_a_soft_overlay_shows_probabilities_and_no_outline() -> None:
     masks = Masks(torch.zeros(1, 3, 3), ("a",), (10, 12))
     soft = np.array(masks.overlay(Image.new("L", (12, 10), 90), alpha=0.6, soft=True, legend=False))
     assert np.abs(soft - (90 + 0.3 * np.subtract(PALETTE[0], 90))).max() <= 0.5
+
+
+@pytest.mark.parametrize("colours", ["#ff0000/blue", ("red", "#00f"), [(255, 0, 0), (0, 0, 255)]])
+def test_an_overlay_in_colours_that_are_given(colours: Any) -> None:
+    logits = torch.tensor([[[6.0, -6.0, -6.0]], [[-6.0, 6.0, -6.0]]])
+    masks = Masks(logits, ("a", "b"), (4, 9), Image.new("RGB", (9, 4)))
+    plain = np.array(masks.overlay(alpha=1, legend=False, colours=colours))
+    assert plain[0, 0].tolist() == [255, 0, 0]
+    assert plain[0, 4].tolist() == [0, 0, 255]
+    assert masks[1].overlay(alpha=1, legend=False, colours="lime").getpixel((4, 0)) == (0, 255, 0)
+    with_legend = np.array(masks.overlay(colours=colours))
+    assert (with_legend[4:] == [0, 0, 255]).all(2).any()
+
+
+@pytest.mark.parametrize("colours", [[], "reddish", "", [(1, 2)], [(1, 2, 256)], [(1.0, 2, 3)], (1, 2, 3), 7])
+def test_colours_that_are_none(colours: Any) -> None:
+    with pytest.raises(UsageError, match="colour"):
+        random_masks().overlay(Image.new("RGB", (34, 21)), colours=colours)
 
 
 def test_one_mask_draws_itself() -> None:

@@ -56,12 +56,9 @@ def cutout(**values: Any) -> None:
 
 def check_colour(name: str) -> None:
     """Raise UsageError for a colour that is not known, before any work is done."""
-    import numpy as np
-    from PIL import Image
+    from clipseg.masks.draw import colour_named
 
-    from clipseg.formats.cutouts import cutout
-
-    cutout(Image.new("RGB", (1, 1)), np.ones((1, 1), np.bool_), name)
+    colour_named(name)
 
 
 def _write(path: Path, mask: Mask, **parameters: Any) -> list[Path]:

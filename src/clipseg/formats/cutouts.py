@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageColor
+from PIL import Image
 
 from clipseg.errors import UsageError
 from clipseg.formats.png import checked_values
+from clipseg.masks.draw import colour_named
 from clipseg.masks.instances import Instance
 from clipseg.masks.lengths import Length, checked_length, pixels
 from clipseg.masks.mask import Mask
@@ -32,7 +33,7 @@ def cutout(picture: Image.Image, mask: NDArray[Any], background: str | None = No
     if mask.shape != (picture.height, picture.width):
         sizes = f"{picture.height}x{picture.width} but its mask is {'x'.join(map(str, mask.shape))}"
         raise UsageError(f"the picture is {sizes}; hand over the very picture that was segmented")
-    colour = None if background is None else _colour(background)
+    colour = None if background is None else colour_named(background)
     pixels = np.array(picture.convert("RGBA"))
     if mask.dtype == np.bool_:
         pixels[~mask] = 0
@@ -138,11 +139,3 @@ def picture_of(mask: Mask) -> Image.Image:
     if mask.picture is None:
         raise UsageError("these masks were made without their picture, of which nothing can be cut out or drawn on")
     return mask.picture
-
-
-def _colour(name: str) -> tuple[int, int, int]:
-    try:
-        red, green, blue = ImageColor.getrgb(name)[:3]
-    except (ValueError, AttributeError) as error:
-        raise UsageError(f'background is {name!r}; expected a colour such as "white" or "#1e90ff"') from error
-    return red, green, blue

@@ -4,6 +4,7 @@ Nothing here should be read back: probabilities are kept exactly by `png.write_s
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from clipseg.errors import UsageError
 from clipseg.formats.colormaps import DEFAULT_COLORMAP, colormap
 from clipseg.formats.cutouts import picture_of
 from clipseg.formats.png import soft_picture
+from clipseg.masks.draw import Colour
 from clipseg.masks.mask import Mask
 from clipseg.masks.masks import Masks
 from clipseg.masks.png import save_picture
@@ -68,15 +70,21 @@ def write_overlay(
     *,
     alpha: float = 0.5,
     legend: bool = True,
+    colours: str | Sequence[str | Colour] | None = None,
 ) -> list[Path]:
     """Masks -> their picture with each filled and outlined, above a legend, and its path; as `Masks.overlay`."""
-    save_picture(path, masks.overlay(threshold=threshold, alpha=alpha, legend=legend))
+    save_picture(path, masks.overlay(threshold=threshold, alpha=alpha, legend=legend, colours=colours))
     return [Path(path)]
 
 
 def write_contours(
-    path: str | os.PathLike[str], masks: Masks, threshold: Threshold | None = None, *, legend: bool = False
+    path: str | os.PathLike[str],
+    masks: Masks,
+    threshold: Threshold | None = None,
+    *,
+    legend: bool = False,
+    colours: str | Sequence[str | Colour] | None = None,
 ) -> list[Path]:
     """Masks -> their picture with each outlined and none filled, and its path; as `Masks.overlay`."""
-    save_picture(path, masks.overlay(threshold=threshold, alpha=0, legend=legend, soft=False))
+    save_picture(path, masks.overlay(threshold=threshold, alpha=0, legend=legend, soft=False, colours=colours))
     return [Path(path)]

@@ -53,6 +53,10 @@ def read_formats(texts: Sequence[str], *, soft: bool, instances: bool) -> list[O
         for key in parameters:
             if key not in known:
                 raise UsageError(f"format {name} has no parameter {key!r}; known are {', '.join(known) or 'none'}")
+        if "colours" in parameters:
+            from clipseg.masks.draw import read_colours
+
+            read_colours(parameters["colours"])  # refused before any work is done
         if soft and ("threshold" in row.options or row.scope == "data set"):
             if name not in SOFT_PARAMETERS:
                 raise UsageError(f"format {name} needs masks that are decided; give a --threshold that is not none")

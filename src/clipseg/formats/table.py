@@ -75,10 +75,15 @@ _ROWS = (
         "picture",
         "drawings:write_overlay",
         "masks over the picture, a legend",
-        ("threshold", "alpha", "legend"),
+        ("threshold", "alpha", "legend", "colours"),
     ),
     Format(
-        "contours", ".png", "picture", "drawings:write_contours", "outlines over the picture", ("threshold", "legend")
+        "contours",
+        ".png",
+        "picture",
+        "drawings:write_contours",
+        "outlines over the picture",
+        ("threshold", "legend", "colours"),
     ),
     Format("npz", ".npz", "picture", "npz:write_npz", "a NumPy archive of all masks", ("threshold", "kind")),
     Format(

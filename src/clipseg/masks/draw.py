@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw
 
 from clipseg.errors import UsageError
 from clipseg.masks.lettering import font, printable, shortened
@@ -57,37 +57,72 @@ class LegendEntry(NamedTuple):
     score: float
 
 
-def colour(number: int) -> Colour:
+def colour(number: int, colours: Sequence[Colour] = PALETTE) -> Colour:
     """The colour of the label at a position counted from 0; after the last colour the first comes again."""
-    return PALETTE[number % len(PALETTE)]
+    return colours[number % len(colours)]
 
 
-def paint_heat(picture: Image.Image, maps: Iterable[NDArray[np.float32]], alpha: float) -> Image.Image:
+def colour_named(name: str) -> Colour:
+    """A colour as Pillow names them, "white" or "#1e90ff" -> red, green and blue. Raises UsageError for another."""
+    try:
+        red, green, blue = ImageColor.getrgb(name)[:3]
+    except (ValueError, AttributeError) as error:
+        raise UsageError(f'{name!r} is no colour; expected one such as "white" or "#1e90ff"') from error
+    return red, green, blue
+
+
+def read_colours(colours: str | Sequence[str | Colour] | None) -> tuple[Colour, ...]:
+    """Names, or red, green and blue from 0 to 255 -> colours; of one text, joined by "/"; None: the palette.
+
+    Raises UsageError for what is no colour, and for none at all.
+    """
+    if colours is None:
+        return PALETTE
+    given = colours.split("/") if isinstance(colours, str) else colours
+    if not isinstance(given, Sequence) or not given:
+        raise UsageError(f"colours are a list of one or more; got {colours!r}")
+    return tuple(colour_named(one) if isinstance(one, str) else _checked(one) for one in given)
+
+
+def _checked(channels: Colour) -> Colour:
+    known = isinstance(channels, Sequence) and len(channels) == 3
+    if not known or not all(isinstance(one, int) and 0 <= one <= 255 for one in channels):
+        raise UsageError(f"a colour is red, green and blue, whole numbers from 0 to 255; got {channels!r}")
+    return channels
+
+
+def paint_heat(
+    picture: Image.Image, maps: Iterable[NDArray[np.float32]], alpha: float, colours: Sequence[Colour] = PALETTE
+) -> Image.Image:
     """Probabilities (H, W), one map per label -> the picture with each colour as strong as `alpha` times its map."""
     pixels = _pixels(picture, alpha)
     for number, weights in enumerate(maps):
-        _blend(pixels, weights * np.float32(alpha), colour(number))
+        _blend(pixels, weights * np.float32(alpha), colour(number, colours))
     return Image.fromarray(pixels)
 
 
-def paint_masks(picture: Image.Image, masks: Iterable[NDArray[np.bool_]], alpha: float) -> Image.Image:
+def paint_masks(
+    picture: Image.Image, masks: Iterable[NDArray[np.bool_]], alpha: float, colours: Sequence[Colour] = PALETTE
+) -> Image.Image:
     """Masks (H, W) bool, one per label -> the picture with each filled at strength `alpha`, and outlined.
 
     Outlines lie inside their masks and above every filling; of two on one pixel the later label's is seen.
     """
     pixels = _pixels(picture, alpha)
-    outlines = np.zeros(pixels.shape[:2], np.uint8)  # (H, W): 0 none, else 1 + the number of a colour
+    outlines = np.zeros(pixels.shape[:2], np.min_scalar_type(len(colours)))  # (H, W): 0 none, else 1 + a colour's
     thickness = max(1, round(min(picture.size) / 300))
     for number, mask in enumerate(masks):
         if mask.any():
-            _blend(pixels, mask * np.float32(alpha), colour(number))
-            outlines[mask & ~_shrunk(mask, thickness)] = 1 + number % len(PALETTE)
+            _blend(pixels, mask * np.float32(alpha), colour(number, colours))
+            outlines[mask & ~_shrunk(mask, thickness)] = 1 + number % len(colours)
     drawn = outlines > 0
-    pixels[drawn] = np.array(PALETTE, np.uint8)[outlines[drawn] - 1]
+    pixels[drawn] = np.array(colours, np.uint8)[outlines[drawn] - 1]
     return Image.fromarray(pixels)
 
 
-def with_legend(picture: Image.Image, entries: Sequence[LegendEntry]) -> Image.Image:
+def with_legend(
+    picture: Image.Image, entries: Sequence[LegendEntry], colours: Sequence[Colour] = PALETTE
+) -> Image.Image:
     """A picture -> the same picture, untouched, above a strip of colour chips with label and score.
 
     The strip has the picture's width and a text size to match, in columns where they fit, labels shortened where they
@@ -115,7 +150,8 @@ def with_legend(picture: Image.Image, entries: Sequence[LegendEntry]) -> Image.I
     pen = ImageDraw.Draw(sheet)
     for n in range(shown):
         x, middle = margin + n % columns * column, picture.height + margin + (n // columns + 0.5) * line
-        pen.rounded_rectangle((x, middle - text / 2, x + text, middle + text / 2), radius=text / 5, fill=colour(n))
+        chip = (x, middle - text / 2, x + text, middle + text / 2)
+        pen.rounded_rectangle(chip, radius=text / 5, fill=colour(n, colours))
         pen.text((x + text + gap, middle), names[n], fill=_INK, font=font(text), anchor="lm")
         end = x + text + gap + lengths[n] + gap
         pen.text((end, middle), scores[n], fill=_FAINT, font=font(text), anchor="lm")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
 
+from clipseg.masks.draw import Colour
 from clipseg.masks.options import MaskOptions
 
 if TYPE_CHECKING:
@@ -106,9 +108,10 @@ class Mask:
         alpha: float = 0.5,
         legend: bool = True,
         soft: bool | None = None,
+        colours: str | Sequence[str | Colour] | None = None,
     ) -> Image.Image:
         """-> the picture with this mask alone, as `Masks.overlay`."""
-        return self._one.overlay(picture, threshold, alpha=alpha, legend=legend, soft=soft)
+        return self._one.overlay(picture, threshold, alpha=alpha, legend=legend, soft=soft, colours=colours)
 
     def rle(self, threshold: float | str | None = None) -> Rle:
         """-> COCO's compressed run lengths of the binary mask, as `Masks.rle`."""

@@ -225,22 +225,25 @@ class Masks:
         alpha: float = 0.5,
         legend: bool = True,
         soft: bool | None = None,
+        colours: str | Sequence[str | draw.Colour] | None = None,
     ) -> Image.Image:
         """-> the picture in RGB with every mask filled in its own colour and outlined, above a legend with the scores.
 
         `soft` shows probabilities instead, each colour as strong as `alpha` times its probability; so it is, unless
         said otherwise, where neither `threshold` nor the options have one. The picture keeps its size, at the top; the
-        legend adds a strip of the same width below. The n-th label has the n-th colour of `draw.PALETTE`. Raises
-        UsageError where there is no picture, here or in these masks, or `alpha` is not in 0 to 1, and PictureError for
-        a picture of another size.
+        legend adds a strip of the same width below. The n-th label has the n-th of `colours`, which are names as Pillow
+        knows them ("white", "#1e90ff") or red, green and blue; without them it is that of `draw.PALETTE`. Raises
+        UsageError where there is no picture, here or in these masks, for a colour that is none, and where `alpha` is
+        not in 0 to 1, and PictureError for a picture of another size.
         """
+        chosen = draw.read_colours(colours)
         picture = self._fitting(self.picture if picture is None else picture)
         if soft or (soft is None and threshold is None and self.options.threshold is None):
-            painted = draw.paint_heat(picture, (heat.numpy() for heat in self.each_soft()), alpha)
+            painted = draw.paint_heat(picture, (heat.numpy() for heat in self.each_soft()), alpha, chosen)
         else:
-            painted = draw.paint_masks(picture, (mask.numpy() for mask in self.each_binary(threshold)), alpha)
+            painted = draw.paint_masks(picture, (mask.numpy() for mask in self.each_binary(threshold)), alpha, chosen)
         entries = map(draw.LegendEntry, self.labels, self.scores().tolist())
-        return draw.with_legend(painted, list(entries)) if legend else painted
+        return draw.with_legend(painted, list(entries), chosen) if legend else painted
 
     def instances(self, threshold: Threshold | None = None, *, order: str | None = None) -> list[Instance]:
         """-> the connected parts of every binary mask, label by label, each numbered from 1 within its own.

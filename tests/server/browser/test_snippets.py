@@ -13,7 +13,7 @@ from playwright.sync_api import Page
 
 from clipseg import Segmenter
 from clipseg.cli.main import execute
-from clipseg.masks.draw import paint_heat, paint_masks
+from clipseg.masks.draw import PALETTE, paint_heat, paint_masks
 from clipseg.masks.masks import Masks
 from clipseg.prompting.lexing import is_expression, tokens
 from clipseg.prompting.parsing import parsed
@@ -203,12 +203,35 @@ def test_curl_uploads_and_asks_for_the_same(page: Page) -> None:
     assert body["prompts"][1] == {"text": "cow face", "weight": 1.5}
 
 
-def test_colours_that_an_overlay_has_not_are_told(page: Page) -> None:
+@pytest.mark.parametrize("language", ["python", "command"])
+def test_colours_that_were_chosen_are_kept(page: Page, folder: Path, language: str) -> None:
     asked = scene()
-    asked["prompts"].reverse()
-    for language in ("python", "command", "curl"):
-        assert call(page, "snippets.js", language, asked).startswith("# On screen")
-        assert not call(page, "snippets.js", language, scene()).startswith("#")
+    asked["prompts"][0]["colour"] = "#ff00aa"
+    written = call(page, "snippets.js", language, asked)
+    if language == "python":
+        exec(compile(written, "copied", "exec"), {})
+    else:
+        assert execute(words_of(written)[1:]) == 0
+    made = Image.open(folder / "farm.overlay.png")
+    painted = paint_masks(Image.open(FARM), expected("fill").binary().numpy(), 0.5, [(255, 0, 170), PALETTE[1]])
+    assert made.tobytes() == painted.tobytes()
+    question = call(page, "snippets.js", "curl", asked)
+    assert '"overlay:alpha=0.5,legend=no,colours=#ff00aa/#56b4e9"' in question
+
+
+@pytest.mark.parametrize("settings", [{}, {"feather": 2}])
+def test_colours_of_masks_that_are_painted_apart(page: Page, folder: Path, settings: dict[str, Any]) -> None:
+    asked = {**scene(**settings), "keeps": {"p1": [1]}}
+    asked["prompts"][0]["colour"] = "#ff00aa"
+    exec(compile(call(page, "snippets.js", "python", asked), "copied", "exec"), {})
+    masks = [expected("fill")[0].with_options(keep="1"), expected("fill")[1]]
+    own = [(255, 0, 170), PALETTE[1]]
+    if settings:
+        mattes = [mask.with_options(feather="2%").matte().numpy() for mask in masks]
+        painted = paint_heat(Image.open(FARM), mattes, 0.5, own)
+    else:
+        painted = paint_masks(Image.open(FARM), [mask.binary().numpy() for mask in masks], 0.5, own)
+    assert Image.open(folder / "farm.overlay.png").tobytes() == painted.tobytes()
 
 
 def test_examples_are_said_in_every_language(page: Page) -> None:

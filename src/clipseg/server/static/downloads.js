@@ -63,7 +63,7 @@ export class Downloads {
     const { state } = this.store;
     const prompts = this.found(state);
     const stem = snippets.stemOf(state.picture.name);
-    const extra = { format: 'zip', formats: this.chosen.map((name) => this.told(name, state)), name: stem, ...($('each-part').checked && { instances: true }) };
+    const extra = (some) => ({ format: 'zip', formats: this.chosen.map((name) => this.told(name, state, some)), name: stem, ...($('each-part').checked && { instances: true }) });
     try {
       this.busy('Making the files');
       const questions = exactQuestions(state, prompts, await this.keptOf(state, prompts), extra);
@@ -78,10 +78,10 @@ export class Downloads {
     }
   }
 
-  /** A format's name -> the same with what the sliders say. */
-  told(name, { settings }) {
-    const values = { alpha: settings.opacity, colormap: settings.colormap };
-    const given = Object.entries(values).filter(([option]) => this.options.get(name)?.includes(option));
+  /** A format's name -> the same with what the sliders and the chips say. */
+  told(name, { settings }, prompts) {
+    const values = { alpha: settings.opacity, colormap: settings.colormap, colours: snippets.ownColours(prompts)?.join('/') };
+    const given = Object.entries(values).filter(([option, value]) => value !== undefined && this.options.get(name)?.includes(option));
     return given.length ? `${name}:${given.map((pair) => pair.join('=')).join(',')}` : name;
   }
 

@@ -53,9 +53,10 @@ export function onScreen(state, prompts, keep = null) {
 /**
  * A state, the prompts that count and the numbers of the parts kept of each (null: all) -> questions, mostly one.
  *
- * They are finished by `options`. Which parts stay is one option of a question, so prompts with other picks are asked on their own.
+ * They are finished by `options`, and `extra` tells for the prompts of one what else it says. Which parts stay is one option of a
+ * question, so prompts with other picks are asked on their own.
  */
-export function exactQuestions(state, prompts, keeps, extra = {}, options = finish) {
+export function exactQuestions(state, prompts, keeps, extra = () => ({}), options = finish) {
   const groups = new Map();
   for (const prompt of prompts) {
     const keep = keeps[prompt.key] ?? null;
@@ -72,7 +73,7 @@ export function exactQuestions(state, prompts, keeps, extra = {}, options = fini
       ...negatives(state),
       ...fitting(state),
       options: options(state, group.prompts, group.keep),
-      ...extra,
+      ...extra(group.prompts),
     },
   }));
 }

@@ -3,6 +3,7 @@
 // A scene is {state, prompts, keeps, model, origin, token}: `prompts` are those on screen, `keeps` the numbers of the
 // parts kept of each (null: all), as `question.numbersAt` has them.
 
+import { rgb } from './canvas/colormaps.js';
 import { exactQuestions, onScreen } from './question.js';
 import { PALETTE, unwanted } from './state.js';
 
@@ -26,9 +27,11 @@ export const weighted = (text, weight) => {
 
 const unquoted = (text) => text.replace(/"(?:[^"\\]|\\.)*"/g, 'x');
 
-/** Overlays of the library have its palette in order; what was chosen by hand, or left over when a chip went, has not. */
-const recoloured = ({ state, prompts }) =>
-  (state.settings.show === 'fill' && prompts.some(({ colour }, index) => colour !== PALETTE[index]) ? ['# On screen the masks have other colours than those of the palette, which an overlay takes in order.'] : []);
+/** Prompts in the order that masks are drawn -> their colours; null where they are those of the palette, as an overlay has them. */
+export const ownColours = (prompts) => (prompts.some(({ colour }, index) => colour !== PALETTE[index]) ? prompts.map(({ colour }) => colour) : null);
+
+/** Settings and prompts -> an overlay's parameters, as the command line and the API write them. */
+const overlay = ({ opacity }, prompts) => `overlay:alpha=${opacity},legend=no${ownColours(prompts) ? `,colours=${ownColours(prompts).join('/')}` : ''}`;
 
 // -- Python ----------------------------------------------------------------------------------------------------------
 
@@ -58,15 +61,17 @@ export function python(scene) {
   const one = (prompt, index) => `masks[${index}]${several && keeps[prompt.key] ? `.with_options(keep=${py(keeps[prompt.key].join(','))})` : ''}`;
   const each = (answer) => ['finished = [', ...prompts.map((prompt, index) => `    ${one(prompt, index)}.${answer}().numpy(),`), ']'];
   const file = (kind) => py(`${stemOf(picture.name)}.${kind}.png`);
+  const own = ownColours(prompts);
+  const colours = own ? `, [${own.map((colour) => `(${rgb(colour).join(', ')})`).join(', ')}]` : '';
   const written = {
-    fill: [`masks.overlay(alpha=${settings.opacity}, legend=False).save(${file('overlay')})`],
-    apart: [...each('binary'), `paint_masks(masks.picture, finished, ${settings.opacity}).save(${file('overlay')})`],
-    soft: [...each('matte'), `paint_heat(masks.picture, finished, ${settings.opacity}).save(${file('overlay')})`],
+    fill: [`masks.overlay(alpha=${settings.opacity}, legend=False${own ? `, colours=${py(own)}` : ''}).save(${file('overlay')})`],
+    apart: [...each('binary'), `paint_masks(masks.picture, finished, ${settings.opacity}${colours}).save(${file('overlay')})`],
+    soft: [...each('matte'), `paint_heat(masks.picture, finished, ${settings.opacity}${colours}).save(${file('overlay')})`],
     heat: [`write_heat_map(${file('heatmap')}, masks[0], colormap=${py(settings.colormap)}, alpha=${settings.opacity})`],
     cutout: [`write_cutout(${file('cutout')}, masks[0])`],
   }[how];
   return `${[
-    ...recoloured(scene), ...imports, '',
+    ...imports, '',
     `segmenter = Segmenter.from_pretrained(${py(model)})`,
     'masks = segmenter.segment(',
     `    ${py(picture.name)},`,
@@ -111,11 +116,11 @@ export function command(scene) {
       [value].flat().forEach((one) => parts.push(`--${option} ${sh(String(one))}`)); // a threshold for each mask
     }
     if (settings.show === 'heat') parts.push(`--colormap ${settings.colormap}`, `--opacity ${settings.opacity}`);
-    if (settings.show === 'fill') parts.push(`--format overlay:alpha=${settings.opacity},legend=no`);
+    if (settings.show === 'fill') parts.push(`--format ${sh(overlay(settings, ordered))}`);
     if (every.length > 1) parts.push(`--out ${sh(`${stemOf(picture.name)}.${index + 1}`)}`); // each has files of the same names
     return [...limits(scene, examples), parts.join(' \\\n  ')].join('\n');
   });
-  return `${[...recoloured(scene), ...commands].join('\n')}\n`;
+  return `${commands.join('\n')}\n`;
 }
 
 const shown = ({ picture, mask, box }) => picture.name + (mask ? `:${mask.name}` : box ? `:${box.join(',')}` : '');
@@ -137,16 +142,16 @@ export function curl(scene) {
   const { settings, picture } = state;
   const allowed = token ? ` \\\n  -H "Authorization: Bearer $CLIPSEG_TOKEN"` : '';
   const stem = stemOf(picture.name);
-  const drawn = {
-    fill: `overlay:alpha=${settings.opacity},legend=no`, heat: `heatmap:colormap=${settings.colormap},alpha=${settings.opacity}`, cutout: 'cutout',
-  }[settings.show];
+  const drawn = (asked) => ({
+    fill: overlay(settings, asked), heat: `heatmap:colormap=${settings.colormap},alpha=${settings.opacity}`, cutout: 'cutout',
+  }[settings.show]);
   const examples = [...prompts, ...unwanted(state)].filter(isExample).map((prompt) => prompt.example);
   const files = [picture, ...examples.flatMap((example) => [example.picture, example.mask])].filter(Boolean);
   const names = [...new Map(files.map((file) => [file.id, file.name])).values()];
   const uploads = names.map((name) => `curl --data-binary @${sh(name)} -H 'Content-Type: ${mediaType(name)}'${allowed} \\\n  ${origin}/v1/pictures`);
-  const asked = exactQuestions(state, prompts, keeps, { format: 'zip', formats: [drawn], name: stem }, onScreen).map(({ body }, index, every) =>
+  const asked = exactQuestions(state, prompts, keeps, (some) => ({ format: 'zip', formats: [drawn(some)], name: stem }), onScreen).map(({ body }, index, every) =>
     `curl -o ${sh(`${stem}${every.length > 1 ? `.${index + 1}` : ''}.zip`)} -H 'Content-Type: application/json'${allowed} \\\n  ${origin}/v1/segment -d ${sh(JSON.stringify(body))}`);
-  return `${[...recoloured(scene), ...uploads, ...asked].join('\n')}\n`;
+  return `${[...uploads, ...asked].join('\n')}\n`;
 }
 
 export const stemOf = (name) => name.replace(/\.[^.]*$/, '') || 'picture';
