@@ -19,7 +19,7 @@ demo: $(VENV)/.core
 	$(BIN)/python examples/demo.py --out out/demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .

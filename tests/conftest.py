@@ -15,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from hub_server import HubServer
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processors are shared by the workers already
 os.environ["CLIPSEG_PROMPT_CACHE"] = "off"  # no test finds prompts that another has embedded, nor leaves any
 settings.register_profile("clipseg", deadline=None)  # machines are shared: a slow answer is no wrong one
 settings.load_profile("clipseg")

@@ -140,7 +140,9 @@ class Command:
 
 
 @pytest.mark.parametrize(
-    "lists", [Command(), {0: [Command()]}, {0: [np.str_("val2014/a.jpg")]}, {Path("x"): []}], ids=str
+    "lists",
+    [Command(), {0: [Command()]}, {0: [np.str_("val2014/a.jpg")]}, {Path("x"): []}],
+    ids=["command", "command within", "array's text", "path"],
 )
 def test_a_list_that_is_more_than_data_is_refused(tmp_path: Path, lists: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

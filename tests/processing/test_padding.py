@@ -88,6 +88,12 @@ def test_ids_alone_become_what_their_text_does(first, second, options):
     assert TOKENIZER.prepare_for_model(*ids, **options) == TOKENIZER(first, second, verbose=False, **options)
 
 
+def test_no_ids_at_all_are_filled_up_like_others():
+    options = {"add_special_tokens": False, "padding": "max_length", "max_length": 3}
+    assert TOKENIZER.prepare_for_model([], **options) == TOKENIZER("", **options)
+    assert TOKENIZER.prepare_for_model([], **options).input_ids == [PAD] * 3
+
+
 def test_prepared_as_a_batch():
     assert TOKENIZER.prepare_for_model([1], return_tensors="pt", prepend_batch_axis=True).input_ids.shape == (1, 3)
     tokenizer = new()

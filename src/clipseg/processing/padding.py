@@ -99,7 +99,9 @@ class Padding(TokenizerFiles):
             parts = [part[:length] if right else part[len(part) - length :] for part, length in pairs]
         whole = self.build_inputs_with_special_tokens(*parts) if add_special_tokens else [*chain(*parts)]
         options = (padding, max_length, pad_to_multiple_of, padding_side)
-        return self.pad({"input_ids": whole}, *options).convert_to_tensors(return_tensors, prepend_batch_axis)
+        batch = self.pad({"input_ids": [whole]}, *options)  # of one row: alone, one without ids would be none
+        row = BatchEncoding({name: column[0] for name, column in batch.items()})
+        return row.convert_to_tensors(return_tensors, prepend_batch_axis)
 
     def _filling(self, length: int, side: str | None) -> Filling:
         if length and self.pad_token is None:
