@@ -186,7 +186,7 @@ def test_steps_are_undone_done_again_and_chosen_from_the_history(looked: Page, a
     looked.click("#redo")
     expect(looked.locator("#threshold")).to_have_value("0.7")
     looked.click("#steps")
-    expect(looked.locator("#history-list li")).to_have_count(3)
+    expect(looked.locator("#history-list li")).to_have_count(4)  # nothing, the picture, a phrase, a threshold
     looked.locator("#history-list button", has_text="Open kitchen.png").click()
     expect(looked.locator(".chip")).to_have_count(0)
     asked = len(api.asked)

@@ -110,10 +110,11 @@ def test_everything_that_acts_has_a_name(looked: Page) -> None:
 
 def test_focus_goes_through_the_page_in_its_order_and_is_seen(looked: Page) -> None:
     expect(looked.locator(".pin")).to_have_count(2)
-    looked.evaluate("document.activeElement.blur()")
+    looked.locator(".skip").focus()
     seen = []
-    for _ in range(26):
-        looked.keyboard.press("Tab")
+    for step in range(26):
+        if step:
+            looked.keyboard.press("Tab")
         seen.append(
             looked.evaluate(
                 """() => {

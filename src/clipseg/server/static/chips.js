@@ -36,19 +36,20 @@ export class Chips {
       remove: h('button', { type: 'button', className: 'tool icon', onclick: () => this.remove(key) }, icon('close')),
       error: h('p', { className: 'error', role: 'alert' }),
       text: h('input', { type: 'text', maxLength: 400, onchange: () => this.retext(key, part.text.value) }),
-      weight: h('input', { type: 'range', min: 0.1, max: 3, step: 0.1, oninput: () => change({ weight: Number(part.weight.value) }, `Weight ${part.weight.value}`, 'weight') }),
+      weight: h('input', { type: 'range', id: `weight-${key}`, min: 0.1, max: 3, step: 0.1, oninput: () => change({ weight: Number(part.weight.value) }, `Weight ${part.weight.value}`, 'weight') }),
       weightOut: h('output', {}),
       own: h('input', { type: 'checkbox', onchange: () => change({ threshold: part.own.checked ? store.state.settings.threshold : null }, 'Own threshold') }),
-      cut: h('input', { type: 'range', min: 0, max: 1, step: 0.01, oninput: () => change({ threshold: Number(part.cut.value) }, `Threshold ${part.cut.value}`, 'own') }),
+      cut: h('input', { type: 'range', id: `threshold-${key}`, min: 0, max: 1, step: 0.01, oninput: () => change({ threshold: Number(part.cut.value) }, `Threshold ${part.cut.value}`, 'own') }),
       cutOut: h('output', {}),
       negative: h('input', { type: 'checkbox', onchange: () => change({ negative: part.negative.checked }, part.negative.checked ? 'Not this' : 'This again') }),
     };
     const textField = h('label', { className: 'field' }, 'Text', part.text);
-    const cutField = h('label', { className: 'slider' }, h('span', {}, 'Threshold'), part.cutOut, part.cut);
+    // A label without `for` names the first field in it, and an output is one.
+    const cutField = h('label', { className: 'slider', htmlFor: part.cut.id }, h('span', {}, 'Threshold'), part.cutOut, part.cut);
     const fold = h('div', { className: 'fold', id: `more-${key}`, hidden: true },
       textField,
       h('label', { className: 'check' }, part.negative, h('span', {}, 'Not this: take it out of all other masks')),
-      h('label', { className: 'slider' }, h('span', {}, 'Weight'), part.weightOut, part.weight),
+      h('label', { className: 'slider', htmlFor: part.weight.id }, h('span', {}, 'Weight'), part.weightOut, part.weight),
       h('label', { className: 'check' }, part.own, h('span', {}, 'A threshold of its own')),
       cutField);
     const element = h('li', { className: 'chip', data: { key } },
