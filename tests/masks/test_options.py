@@ -96,3 +96,12 @@ def test_any_callable_refines() -> None:
 def test_the_table_can_be_read_before_anything_heavy_is_loaded() -> None:
     code = "import sys, clipseg.masks.options; assert not {'torch', 'numpy', 'scipy', 'PIL'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "value", [10**400, -(10**400), "9" * 400, "9" * 400 + "%", float("inf"), "1e400", [10**400]], ids=range(7)
+)
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name != "keep"])  # a part of that number may be asked for
+def test_numbers_beyond_all_pictures_are_no_values(name: str, value: object) -> None:
+    with pytest.raises(UsageError):
+        MaskOptions.from_mapping({name: value})

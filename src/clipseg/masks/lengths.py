@@ -18,14 +18,26 @@ Length: TypeAlias = float | str
 _WRITTEN = re.compile(r"(\d+\.?\d*|\.\d+)\s*(px|%|)")
 
 
+def finite(value: object) -> float | None:
+    """A number, or its text -> the number; None for anything else, and for one that no float holds."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
 def checked_length(name: str, value: object, whole: str) -> Length:
     """An option's value -> pixels as a number, or "N%" of `whole`. Raises UsageError unless it is at least 0."""
-    if isinstance(value, str) and (match := _WRITTEN.fullmatch(value.strip())):
-        return f"{match[1]}%" if match[2] == "%" else float(match[1])
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
+    if isinstance(value, str):
+        if (match := _WRITTEN.fullmatch(value.strip())) and (number := finite(match[1])) is not None:
+            return f"{match[1]}%" if match[2] == "%" else number
+    elif isinstance(value, int | float) and finite(value) is not None and value >= 0:
         return value
     expected = f'a number of pixels of at least 0, such as 12, or a part of {whole}, such as "1%"'
-    raise UsageError(f"{name} is {value!r}; expected {expected}")
+    raise UsageError(f"{name} is {value!r:.80}; expected {expected}")
 
 
 def pixels(length: Length, size_hw: tuple[int, int]) -> float:

@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from clipseg.errors import UsageError
-from clipseg.masks.lengths import Length, checked_length
+from clipseg.masks.lengths import Length, checked_length, finite
 from clipseg.masks.rules import DEFAULT_THRESHOLD, KEEPS, THRESHOLDS, parse_keep, parse_rule
 
 if TYPE_CHECKING:
@@ -67,12 +67,9 @@ def _yes_no(name: str, value: object) -> bool:
 
 
 def _fraction(name: str, value: object) -> float:
-    try:
-        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else -1.0
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= 1:
-        raise UsageError(f"{name} is {value!r}; expected a number from 0 to 1")
+    number = finite(value)
+    if number is None or not 0 <= number <= 1:
+        raise UsageError(f"{name} is {value!r:.80}; expected a number from 0 to 1")
     return number
 
 

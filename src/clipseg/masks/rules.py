@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import NamedTuple, TypeAlias
 
 from clipseg.errors import UsageError
+from clipseg.masks.lengths import finite
 
 DEFAULT_THRESHOLD = 0.4
 """The middle of what tools around CLIPSeg use, which is 0.3 to 0.5."""
@@ -109,10 +110,8 @@ def _numbers(value: object, listed: Iterable[object]) -> tuple[int, ...]:
 
 def _fraction(value: object) -> float | None:
     """A number from 0 to 1, or its text, "20%" too -> the number; anything else -> None."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    of_hundred = isinstance(value, str) and value.endswith("%")
+    number = finite(value[:-1] if of_hundred else value)
+    if number is None or not 0 <= number <= (100 if of_hundred else 1):
         return None
-    try:
-        number = float(value[:-1]) / 100 if isinstance(value, str) and value.endswith("%") else float(value)
-    except ValueError:
-        return None
-    return number if 0 <= number <= 1 else None  # None for NaN as well
+    return number / 100 if of_hundred else number

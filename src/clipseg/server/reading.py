@@ -169,8 +169,8 @@ def finish(values: Mapping[str, Any]) -> MaskOptions:
     """Names and values from anywhere -> options. Raises UsageError."""
     try:
         return MaskOptions.from_mapping(values)
-    except (OverflowError, RecursionError) as error:
-        raise UsageError("the options hold a number that is beyond all pictures, or lists within lists") from error
+    except RecursionError as error:
+        raise UsageError("the options hold lists within lists") from error
 
 
 def fit_of(asked: requests.SegmentRequest, size_hw: tuple[int, int], limits: Limits) -> Fit:
