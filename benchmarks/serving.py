@@ -14,19 +14,24 @@ import argparse
 import io
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+from performance_cases import words as real_words
+
 from clipseg.benchmark.materials import photograph, write_random_model
 from clipseg.client import Client, Picture
 
-QUESTION = {"results": ["maps"]}
+QUESTION = {"results": ["boxes"]}
 
 
 def file_of(seed: int) -> bytes:
@@ -36,28 +41,50 @@ def file_of(seed: int) -> bytes:
     return file.getvalue()
 
 
-def first_and_second(client: Client, repeats: int) -> tuple[float, float]:
-    """-> milliseconds of a first and of a second question about a picture, both with a new phrase."""
-    firsts, seconds = [], []
+def questions(client: Client, repeats: int, phrases: Iterator[str]) -> dict[str, float]:
+    """-> milliseconds of a first question about a picture, of one with another new phrase, and of one asked before."""
+    times: dict[str, list[float]] = {"first": [], "new": [], "known": []}
     for number in range(repeats):
         picture = client.upload(file_of(100 + number))
-        for times, phrase in ((firsts, "thing"), (seconds, "other")):
+        for name, phrase in (("first", next(phrases)), ("new", next(phrases)), ("known", "a warm thing")):
             begun = time.perf_counter()
-            client.segment(picture, f"{phrase} {number}", **QUESTION)
-            times.append(1000 * (time.perf_counter() - begun))
-    return statistics.median(firsts), statistics.median(seconds)
+            client.segment(picture, phrase, **QUESTION)
+            times[name].append(1000 * (time.perf_counter() - begun))
+    return {name: statistics.median(taken) for name, taken in times.items()}
 
 
-def throughput(url: str, picture: Picture, clients: int, seconds: float, known: bool) -> float:
-    """-> answers a second, of so many clients; `known`: their phrases were embedded before."""
+def new_phrases() -> Iterator[str]:
+    """-> phrases of two words, each of which is one token, in an order of its own; none comes twice."""
+    words = real_words()
+    random.shuffle(words)
+    pairs = (f"a {one} {other}" for one in words for other in words)
+    lock = threading.Lock()
+
+    class Shared:
+        def __iter__(self) -> Iterator[str]:
+            return self
+
+        def __next__(self) -> str:
+            with lock:
+                return next(pairs)
+
+    return Shared()
+
+
+def known_phrase(number: int) -> str:
+    """-> the phrase that a client asks again and again."""
+    return f"a thing of kind {number}"
+
+
+def throughput(url: str, picture: Picture, clients: int, seconds: float, phrases: Iterator[str] | None) -> float:
+    """-> answers a second, of so many clients; without `phrases`, which are new, each asks its own again and again."""
     until = time.perf_counter() + seconds
 
     def ask(number: int) -> int:
         count = 0
         with Client(url) as client:
             while time.perf_counter() < until:
-                phrase = f"phrase {number}" if known else f"phrase {clients} {number} {count} {time.time_ns()}"
-                client.segment(picture, phrase, **QUESTION)
+                client.segment(picture, known_phrase(number) if phrases is None else next(phrases), **QUESTION)
                 count += 1
         return count
 
@@ -86,17 +113,18 @@ def main() -> None:
         url = json.loads(server.stdout.readline())["address"]
         with Client(url) as client:
             client.wait(600)
-            client.segment(file_of(1), "warm", **QUESTION)
-            first, second = first_and_second(client, arguments.repeats)
+            phrases = new_phrases()
+            client.segment(file_of(1), "a warm thing", **QUESTION)
+            times = questions(client, arguments.repeats, phrases)
             picture = client.upload(file_of(2))
-            client.segment(picture, [f"phrase {number}" for number in range(arguments.clients)], **QUESTION)
-        result = {"model": "random" if arguments.random else arguments.model, "first_ms": first, "second_ms": second}
-        result["first_by_second"] = first / second
-        for known in (True, False):
+            client.segment(picture, [known_phrase(number) for number in range(arguments.clients)], **QUESTION)
+        result: dict[str, str | float] = {"model": "random" if arguments.random else arguments.model}
+        result |= {f"{name}_ms": taken for name, taken in times.items()}
+        result |= {f"first_by_{name}": times["first"] / times[name] for name in ("new", "known")}
+        for kind, asked in (("known", None), ("new", phrases)):
             alone, together = (
-                throughput(url, picture, clients, arguments.seconds, known) for clients in (1, arguments.clients)
+                throughput(url, picture, clients, arguments.seconds, asked) for clients in (1, arguments.clients)
             )
-            kind = "known" if known else "new"
             result |= {
                 f"{kind}_phrases_alone_per_s": alone,
                 f"{kind}_phrases_together_per_s": together,

@@ -23,7 +23,8 @@ from clipseg.processing.images import FileContent, file_name
 T = TypeVar("T")
 
 MOST_THREADS = 4
-"""Threads that decode, at most; of two processors it is one, for the model needs both."""
+"""Threads that decode, at most, and no more than there are processors: a large picture takes one of them longer than
+all of them together take for what the model does with it."""
 
 LARGEST_FILE = 2**26
 """Bytes of a file up to which an iterator's is read at once; a larger one is decoded at once."""
@@ -127,7 +128,7 @@ def content_of(path: str | os.PathLike[str]) -> FileContent | None:
 
 def _threads() -> int:
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(MOST_THREADS, processors // 2))
+    return min(MOST_THREADS, processors)
 
 
 def _raise(error: Exception) -> NoReturn:

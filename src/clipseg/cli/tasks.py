@@ -150,7 +150,7 @@ def carry_out(task: Task) -> int:
 
 def _work(task: Task, plan: Plan, segmenter: Segmenter, tally: Tally, stack: ExitStack) -> None:
     """Read ahead of the model, and write behind it: what is said of a picture is said when its files are there."""
-    from clipseg.cli.writing import following
+    from clipseg.behind import following
 
     answered = segmenter.asking(
         task.asked.prompts,

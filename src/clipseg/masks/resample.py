@@ -66,6 +66,8 @@ class Dense:
 def upsampled(one: torch.Tensor, size_hw: tuple[int, int], mode: str = "bilinear") -> Surface:
     """A map (h, w) float32 -> the surface of it at another size, as `resize` has it."""
     grows = size_hw[0] >= one.shape[0] and size_hw[1] >= one.shape[1]
+    if size_hw == tuple(one.shape):
+        return Dense(one)
     if mode == "bilinear" and grows:
         return Bilinear(one.numpy(), size_hw)
     if mode == "nearest":

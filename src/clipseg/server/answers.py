@@ -26,6 +26,7 @@ from clipseg.masks.presence import Presence
 from clipseg.masks.rle import compressed
 
 DIGITS = 4  # of scores
+RUNS = 3  # zlib's strategy Z_RLE
 OF_MAPS = frozenset({"maps", "scores"})
 """Results that need no mask at the picture's size."""
 DECIDED = frozenset({"rle", "polygons", "boxes", "instances"})
@@ -102,7 +103,8 @@ def mask_png(mask: Mask, finished: torch.Tensor) -> bytes:
 def encoded(image: Image.Image) -> bytes:
     """A picture -> a PNG."""
     file = io.BytesIO()
-    image.save(file, "PNG", compress_level=1)  # of a few kilobytes that stay on this machine, mostly
+    # Of a few kilobytes that stay on this machine, mostly. Runs are what there is to find in masks and maps.
+    image.save(file, "PNG", compress_level=1, compress_type=RUNS)
     return file.getvalue()
 
 

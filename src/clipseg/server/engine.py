@@ -2,7 +2,8 @@
 
 Whatever has come in while the thread was busy is its next round. In a round every picture that is not known yet is
 encoded once, several together; and all prompts that are asked of one picture, by whomever, are decoded in one call.
-Nobody waits for a round to fill up.
+Nobody waits for a round to fill up; but while answers of the last one are still being finished, on the same processors,
+the next one lets them pass, for a moment. Those who get them often ask again at once, and are in it then.
 
 Shapes: L distinct prompts of a question · h, w low-resolution logits.
 """
@@ -15,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -42,6 +43,9 @@ MOST_PROMPTS = 256
 
 TILED_PROMPTS = 16
 """Prompts that are decoded together on a picture in tiles, whose maps may have 2048 cells a side: 16 MB each."""
+
+PATIENCE = 0.03
+"""Seconds that a round is put off, at most, while other work needs the processors."""
 
 FeatureKey: TypeAlias = "tuple[str, Fit]"
 """A picture's id, and how it is brought to the model's input."""
@@ -113,6 +117,7 @@ class Engine:
         self._metrics = metrics
         self._segmenter: Segmenter | None = None
         self._waiting: deque[_Work] = deque()
+        self._beside = 0  # other work that needs the processors
         self._closing = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="serve-engine", daemon=True)
@@ -152,6 +157,18 @@ class Engine:
     def waiting(self) -> int:
         """Questions that no round has taken up yet."""
         return len(self._waiting)
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """While other work is waited for: it comes before the next round, as far as `PATIENCE` goes."""
+        with self._changed:
+            self._beside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._beside -= 1
+                self._changed.notify_all()
 
     def ask(
         self, ticket: Ticket, picture: Picture, source: Image.Image | bytes, fit: Fit, question: Question
@@ -203,6 +220,7 @@ class Engine:
         """Wait for work -> all of it that is there, as far as a round goes; none at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing)
+            self._changed.wait_for(lambda: not self._beside or self._closing, PATIENCE)
             works: list[_Work] = []
             prompts, new = 0, set[FeatureKey]()
             while self._waiting and prompts < MOST_PROMPTS and len(new) < PICTURE_BATCH:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, TypeVar
 
@@ -13,6 +12,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from clipseg.answering import masks_of
+from clipseg.behind import lone_threads
 from clipseg.errors import UsageError
 from clipseg.masks.masks import Masks
 from clipseg.masks.options import MaskOptions
@@ -57,8 +57,7 @@ class Service:
         self.gate = Gate(limits.queue)
         self._progress = progress
         self._closing = False
-        # As many as there are cores: each of these threads has threads of its own in torch.
-        self._computing = ThreadPoolExecutor(os.cpu_count() or 1, "serve-finish")
+        self._computing = lone_threads(os.cpu_count() or 1, "serve-finish")
         self._add_gauges()
 
     def start(self) -> None:
@@ -172,12 +171,13 @@ class Service:
             ticket.check()
             return function()
 
-        future = self._computing.submit(checked)
-        try:
-            return future.result(ticket.left)
-        except FutureTimeoutError:
-            ticket.give_up()  # its steps ask, and end
-            raise ticket.over() from None
+        with self.engine.beside():
+            future = self._computing.submit(checked)
+            try:
+                return future.result(ticket.left)
+            except FutureTimeoutError:
+                ticket.give_up()  # its steps ask, and end
+                raise ticket.over() from None
 
     # ------------------------------------------------------------------------------------------------------------
 
