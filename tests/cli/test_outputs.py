@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from clipseg.cli import outputs
-from clipseg.cli.outputs import MASK, output_folder, read_formats
+from clipseg.cli.outputs import output_folder
 from clipseg.errors import OutputError, UsageError
+from clipseg.formats.outputs import MASK, read_formats
 from clipseg.formats.table import FORMATS
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from clipseg import Segmenter
-from clipseg.cli.outputs import MASK
+from clipseg.formats.outputs import MASK
 from clipseg.prompting.conditioning import Conditioner
 from clipseg.prompting.prompts import ImagePrompt
 from clipseg.runtime.fused import FusedModel

@@ -14,8 +14,8 @@ from PIL import Image
 from clipseg import Segmenter
 from clipseg.cli import terminal
 from clipseg.cli.options import MODEL
-from clipseg.cli.outputs import MASK
 from clipseg.formats.coco import read_coco
+from clipseg.formats.outputs import MASK
 from clipseg.formats.table import FORMATS
 from clipseg.segmenter import DEFAULT_MODEL, PICTURE_BATCH
 

@@ -74,9 +74,9 @@ def test_a_full_disk_ends_the_command_where_it_happened(call, draw, folder, mode
 def test_masks_that_are_many_are_left_when_it_is_to_stop(folder, model) -> None:
     from clipseg import Segmenter
     from clipseg.cli.inputs import Picture
-    from clipseg.cli.outputs import read_formats
     from clipseg.cli.planning import Job, Plan, read_template
     from clipseg.cli.writing import write
+    from clipseg.formats.outputs import read_formats
 
     segmenter = Segmenter.from_pretrained(model)
     masks = segmenter.segment(Image.new("RGB", (20, 20)), ["cat", "dog", "bus"])

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clipseg.cli.options import GroupedCommand, option
-from clipseg.cli.outputs import CUTOUT, Output, empty_option
+from clipseg.cli.outputs import empty_option
 from clipseg.cli.tasks import carry_out, read_task, shared_options
 from clipseg.errors import UsageError
+from clipseg.formats.outputs import CUTOUT, Output
 from clipseg.masks.lengths import checked_length
 
 if TYPE_CHECKING:

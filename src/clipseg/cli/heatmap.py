@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clipseg.cli.options import GroupedCommand, option
-from clipseg.cli.outputs import Output
 from clipseg.cli.tasks import carry_out, read_task, shared_options
+from clipseg.formats.outputs import Output
 
 if TYPE_CHECKING:
     from clipseg.masks.mask import Mask

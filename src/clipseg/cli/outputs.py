@@ -14,11 +14,7 @@ import click
 
 from clipseg.cli.options import Adder, added, option
 from clipseg.errors import OutputError
-from clipseg.formats.outputs import CUTOUT as CUTOUT
-from clipseg.formats.outputs import MASK as MASK
 from clipseg.formats.outputs import OVERLAY, PREVIEW, Output, written
-from clipseg.formats.outputs import SOFT as SOFT
-from clipseg.formats.outputs import read_formats as read_formats
 from clipseg.formats.table import FORMATS
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from clipseg.cli.inputs import Picture
 from clipseg.cli.naming import DEFAULT, DEFAULT_OF_INSTANCES, NameTemplate, unique_stems
-from clipseg.cli.outputs import Output
 from clipseg.errors import UsageError
+from clipseg.formats.outputs import Output
 from clipseg.masks.names import unique_slugs
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from clipseg.cli.options import GroupedCommand, option
-from clipseg.cli.outputs import OVERLAY, drawing, empty_option, read_formats
+from clipseg.cli.outputs import drawing, empty_option
 from clipseg.cli.tasks import carry_out, read_task, shared_options
+from clipseg.formats.outputs import OVERLAY, read_formats
 from clipseg.formats.table import FORMATS
 
 EXAMPLES = """\b

@@ -24,10 +24,11 @@ from clipseg.cli.inputs import STANDARD, Picture, find_pictures, input_options
 from clipseg.cli.mask_options import DECIDING, Finish, mask_options, read_finish
 from clipseg.cli.naming import check_names
 from clipseg.cli.options import Adder, added, load_segmenter, loading_options, model_option
-from clipseg.cli.outputs import Output, batch_option, output_folder, output_options, reduced_option
+from clipseg.cli.outputs import batch_option, output_folder, output_options, reduced_option
 from clipseg.cli.planning import Job, Plan, jobs_of, read_template
 from clipseg.cli.prompt_options import Asked, is_prompted, prompt_options, read_prompts
 from clipseg.errors import NothingFoundError, PictureError, UsageError
+from clipseg.formats.outputs import Output
 
 if TYPE_CHECKING:
     from clipseg.masks.masks import Masks

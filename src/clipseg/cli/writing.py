@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from clipseg.behind import StoppedError
-from clipseg.cli.outputs import MASK
 from clipseg.cli.planning import Job, Plan
 from clipseg.formats.cutouts import write_cut
+from clipseg.formats.outputs import MASK
 from clipseg.formats.png import soft_picture
 from clipseg.masks.boxes import boxes_xyxy
 from clipseg.masks.masks import Masks

@@ -110,8 +110,8 @@ def _numbers(value: object, listed: Iterable[object]) -> tuple[int, ...]:
 
 def _fraction(value: object) -> float | None:
     """A number from 0 to 1, or its text, "20%" too -> the number; anything else -> None."""
-    of_hundred = isinstance(value, str) and value.endswith("%")
-    number = finite(value[:-1] if of_hundred else value)
-    if number is None or not 0 <= number <= (100 if of_hundred else 1):
-        return None
-    return number / 100 if of_hundred else number
+    if isinstance(value, str) and value.endswith("%"):
+        percent = finite(value[:-1])
+        return None if percent is None else _fraction(percent / 100)
+    number = finite(value)
+    return number if number is not None and 0 <= number <= 1 else None
