@@ -1,6 +1,6 @@
 // Prompts as chips: colour, what it is, how sure the model is, visibility, and behind the arrow the rest.
 
-import { h, icon, percent, toIcon } from './dom.js';
+import { h, icon, percent, set, toIcon, told } from './dom.js';
 import { thresholdOf, withChanged, without, withSelected } from './state.js';
 
 export class Chips {
@@ -65,29 +65,29 @@ export class Chips {
     item.element.classList.toggle('off', !prompt.visible);
     item.element.style.setProperty('--own', prompt.colour);
     set(item.colour, 'value', prompt.colour);
-    item.colour.setAttribute('aria-label', `Colour of ${label}`);
+    told(item.colour, 'aria-label', `Colour of ${label}`);
     const shown = prompt.negative ? `not ${label}` : label;
-    if (item.name.textContent !== shown) item.name.textContent = shown;
-    item.name.setAttribute('aria-pressed', String(prompt.key === state.selected));
-    item.name.title = label;
+    set(item.name, 'textContent', shown);
+    told(item.name, 'aria-pressed', String(prompt.key === state.selected));
+    set(item.name, 'title', label);
     const surely = answer?.presence ?? answer?.score;
     const said = prompt.negative ? '' : answer?.error ? '' : answer ? percent(surely) : this.asking(state, prompt) ? '…' : '';
-    if (item.said.textContent !== said) item.said.textContent = said;
-    item.said.title = answer && !answer.error ? (answer.presence == null ? 'Score: how strongly the model answers' : 'How probable it is that this is in the picture at all') : '';
+    set(item.said, 'textContent', said);
+    set(item.said, 'title', answer && !answer.error ? (answer.presence == null ? 'Score: how strongly the model answers' : 'How probable it is that this is in the picture at all') : '');
     set(item.error, 'textContent', answer?.error ?? '');
     toIcon(item.eye, prompt.visible ? 'eye' : 'shut');
-    item.eye.setAttribute('aria-label', `${prompt.visible ? 'Hide' : 'Show'} ${label}`);
-    item.eye.hidden = prompt.negative;
-    item.more.setAttribute('aria-label', `More about ${label}`);
-    item.remove.setAttribute('aria-label', `Remove ${label}`);
-    item.textField.hidden = prompt.kind !== 'text';
+    told(item.eye, 'aria-label', `${prompt.visible ? 'Hide' : 'Show'} ${label}`);
+    set(item.eye, 'hidden', prompt.negative);
+    told(item.more, 'aria-label', `More about ${label}`);
+    told(item.remove, 'aria-label', `Remove ${label}`);
+    set(item.textField, 'hidden', prompt.kind !== 'text');
     if (document.activeElement !== item.text) set(item.text, 'value', prompt.text);
     set(item.weight, 'value', String(prompt.weight));
     set(item.weightOut, 'textContent', `× ${prompt.weight.toFixed(1)}`);
-    item.negative.checked = prompt.negative;
-    item.own.checked = prompt.threshold !== null;
+    set(item.negative, 'checked', prompt.negative);
+    set(item.own, 'checked', prompt.threshold !== null);
     item.own.closest('label').hidden = prompt.negative;
-    item.cutField.hidden = prompt.threshold === null || prompt.negative;
+    set(item.cutField, 'hidden', prompt.threshold === null || prompt.negative);
     set(item.cut, 'value', String(thresholdOf(state, prompt)));
     set(item.cutOut, 'textContent', thresholdOf(state, prompt).toFixed(2));
   }
@@ -109,8 +109,4 @@ export class Chips {
     this.store.apply(without(key), `Remove ${this.items.get(key).name.textContent}`);
     (next?.querySelector('.name') ?? this.removed).focus();
   }
-}
-
-function set(element, name, value) {
-  if (element[name] !== value) element[name] = value;
 }

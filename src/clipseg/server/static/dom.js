@@ -29,7 +29,17 @@ export function icon(name) {
 }
 
 export function toIcon(button, name) {
-  button.querySelector('use').setAttribute('href', `#i-${name}`);
+  told(button.querySelector('use'), 'href', `#i-${name}`);
+}
+
+/** Give a property a value; what has it already is left alone, for the browser would lay out and paint it anew. */
+export function set(element, name, value) {
+  if (element[name] !== value) element[name] = value;
+}
+
+/** The same for an attribute. */
+export function told(element, name, value) {
+  if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
 /** Give a blob to the person as a file. */

@@ -1,7 +1,7 @@
 // What is taken away: what is on screen, files of every format, and code that makes the same.
 
 import { segment } from './api.js';
-import { $, h, radios, saveFile, settled } from './dom.js';
+import { $, h, radios, saveFile, set, settled } from './dom.js';
 import { exactQuestions, finish, mapsQuestion, numbersAt } from './question.js';
 import * as snippets from './snippets.js';
 import { shown, unwanted } from './state.js';
@@ -49,7 +49,7 @@ export class Downloads {
   count() {
     const { length } = this.chosen;
     $('download').disabled = !this.any || !length;
-    $('download').textContent = length > 1 ? `Download ${length} formats` : length ? `Download ${this.chosen[0]}` : 'Download';
+    set($('download'), 'textContent', length > 1 ? `Download ${length} formats` : length ? `Download ${this.chosen[0]}` : 'Download');
   }
 
   // -- files ---------------------------------------------------------------------------------------------------------

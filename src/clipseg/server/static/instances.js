@@ -2,10 +2,11 @@
 
 import { partAt } from './canvas/components.js';
 import { cutOf } from './canvas/maps.js';
-import { h, percent } from './dom.js';
+import { h, percent, told } from './dom.js';
 import { shown, thresholdOf, withKept } from './state.js';
 
 const MOST_PINS = 99; // of a prompt
+const PAUSE = 120; // milliseconds between two looks for parts: the pictures under a moving slider come first
 const [DROPPED, NORMAL, LIT] = [0, 128, 255];
 
 export class Instances {
@@ -42,11 +43,10 @@ export class Instances {
   }
 
   took({ found }) {
-    this.busy = false;
     this.found = new Map(found.map((one) => [one.key, one]));
     this.picks.clear();
     this.changed();
-    this.send();
+    setTimeout(() => { this.busy = false; this.send(); }, PAUSE);
   }
 
   parts(key) { return this.found.get(key)?.parts ?? []; }
@@ -115,8 +115,8 @@ export class Instances {
         pin.style.transform = `translate(${at[0].toFixed(1)}px, ${at[1].toFixed(1)}px) translate(-50%, -50%)`;
         pin.style.setProperty('--own', prompt.colour);
         pin.classList.toggle('dropped', !stays);
-        pin.setAttribute('aria-pressed', String(Boolean(kept?.has(part.number))));
-        pin.setAttribute('aria-label', `${prompt.label}, part ${part.number}, ${percent(part.area / (state.picture.width * state.picture.height))} of the picture`);
+        told(pin, 'aria-pressed', String(Boolean(kept?.has(part.number))));
+        told(pin, 'aria-label', `${prompt.label}, part ${part.number}, ${percent(part.area / (state.picture.width * state.picture.height))} of the picture`);
       }
     }
     for (const [name, pin] of this.pins) {

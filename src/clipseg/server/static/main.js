@@ -8,7 +8,7 @@ import { Renderer } from './canvas/renderer.js';
 import { fitted } from './canvas/view.js';
 import { Chips } from './chips.js';
 import { Compare } from './compare.js';
-import { $, h, percent, settled } from './dom.js';
+import { $, h, percent, set, settled } from './dom.js';
 import { Downloads } from './downloads.js';
 import { ExampleDialog } from './example.js';
 import { Instances } from './instances.js';
@@ -113,7 +113,7 @@ function pin(state) {
 function sayZoom() {
   if (!stage.picture) return;
   const { width, height } = renderer.pane;
-  if (width && height) $('zoom').textContent = `${Math.round(100 * fitted(stage.picture, { width, height }) * renderer.view.zoom)} %`;
+  if (width && height) set($('zoom'), 'textContent', `${Math.round(100 * fitted(stage.picture, { width, height }) * renderer.view.zoom)} %`);
 }
 
 function renderHistory() {

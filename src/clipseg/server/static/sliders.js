@@ -1,7 +1,7 @@
 // What acts in the browser alone: threshold, opacity, edges, the colour map, and how masks are shown.
 
 import { ANCHORS } from './canvas/colormaps.js';
-import { $, h, radios } from './dom.js';
+import { $, h, radios, set, told } from './dom.js';
 import { withCompare, withSetting } from './state.js';
 
 const SLIDERS = [
@@ -42,9 +42,8 @@ export class Sliders {
     for (const row of this.rows) {
       const value = settings[row.name];
       if (Number(row.input.value) !== value) row.input.value = value;
-      row.input.style.setProperty('--at', `${(100 * (value - row.min)) / (row.max - row.min)}%`);
-      row.out.textContent = row.said(value);
-      row.input.setAttribute('aria-valuetext', row.said(value));
+      set(row.out, 'textContent', row.said(value));
+      told(row.input, 'aria-valuetext', row.said(value));
       row.element.hidden = !row.where.includes(settings.show);
     }
     $('ramps').hidden = settings.show !== 'heat';

@@ -8,18 +8,25 @@ void main() { // one triangle over all of the pane
 export const SHOW = { fill: 0, heat: 1, cutout: 2, matte: 3, alpha: 4 };
 export const PART = { all: 0, filling: 1, outline: 2 };
 
-export const PAINT = `#version 300 es
+/**
+ * What is shown of how many prompts, which part of it, whether edges come feathered from uMatte, and whether parts were picked -> a
+ * program that does just that: what is drawn in software, for want of a graphics card, has no time for anything else.
+ */
+export const paint = ({ show, part, soft, count, picked }) => `#version 300 es
 precision highp float;
 uniform sampler2D uLogits, uPicks, uRamp, uMatte;
 uniform vec4 uPane;      // left, bottom, width, height in pixels of the canvas
 uniform vec4 uPlace;     // left, top, width, height of the picture in the pane
-uniform vec4 uCut, uOn;  // of each of four prompts
+uniform vec4 uCut;       // of each of four prompts
 uniform vec3 uColour[4];
 uniform vec3 uBoard[2];  // the two colours of what is behind a cut-out
 uniform float uOpacity, uThick, uCheck;
-uniform int uShow, uPart;
-uniform bool uSoft;      // whether the edges come feathered, from uMatte
 out vec4 colour;
+#define SHOW ${show}
+#define PART ${part}
+#define SOFT ${Number(soft)}
+#define PICKED ${Number(picked)}
+const int COUNT = ${count};
 
 void over(inout vec4 below, vec3 top, float strength) {
   below = below * (1.0 - strength) + vec4(top * strength, strength);
@@ -29,41 +36,53 @@ void main() {
   vec2 at = gl_FragCoord.xy - uPane.xy;
   vec2 uv = (vec2(at.x, uPane.w - at.y) - uPlace.xy) / uPlace.zw;
   vec4 logits = texture(uLogits, uv);
-  vec4 dx = dFdx(logits), dy = dFdy(logits);
-  bool beyond = any(lessThan(uv, vec2(0.0))) || any(greaterThan(uv, vec2(1.0)));
   colour = vec4(0.0);
-  if (beyond && uShow != ${SHOW.matte}) return;
+#if SHOW != ${SHOW.matte}
+  bool beyond = any(lessThan(uv, vec2(0.0))) || any(greaterThan(uv, vec2(1.0)));
+#endif
 
-  if (uShow == ${SHOW.heat}) {
-    float probability = 1.0 / (1.0 + exp(-logits.x));
-    colour = vec4(texture(uRamp, vec2((probability * 255.0 + 0.5) / 256.0, 0.5)).rgb * uOpacity, uOpacity);
-    return;
-  }
-  vec4 above = logits - uCut;
-  vec4 slope = sqrt(dx * dx + dy * dy) + 1e-5;
+#if SHOW == ${SHOW.heat}
+  if (beyond) return;
+  float probability = 1.0 / (1.0 + exp(-logits.x));
+  colour = vec4(texture(uRamp, vec2((probability * 255.0 + 0.5) / 256.0, 0.5)).rgb * uOpacity, uOpacity);
+#else
+  vec4 dx = dFdx(logits), dy = dFdy(logits);
+  vec4 far = (logits - uCut) * inversesqrt(dx * dx + dy * dy + 1e-10); // how far within, in pixels of the canvas
+  vec4 inside = clamp(far + 0.5, 0.0, 1.0);
+#if PICKED
   vec4 picks = texture(uPicks, uv);
-  vec4 inside = clamp(above / slope + 0.5, 0.0, 1.0) * uOn * step(0.25, picks);
+  inside *= step(0.25, picks);
   vec4 lit = step(0.75, picks) * inside;
-  if (uShow == ${SHOW.matte}) { colour = inside; return; }
+#else
+  const vec4 lit = vec4(0.0);
+#endif
+#if SHOW == ${SHOW.matte}
+  colour = inside;
+#else
+  if (beyond) return;
   vec4 edged = inside;
-  if (uSoft) inside = texture(uMatte, at / uPane.zw) * uOn;
-  if (uShow == ${SHOW.alpha}) { colour = vec4(inside.x); return; }
-  if (uShow == ${SHOW.cutout}) {
-    vec2 square = floor(at / uCheck);
-    over(colour, uBoard[int(mod(square.x + square.y, 2.0))], 1.0 - inside.x);
-    over(colour, vec3(1.0), 0.18 * lit.x);
-    return;
+#if SOFT
+  inside = texture(uMatte, at / uPane.zw);
+#endif
+#if SHOW == ${SHOW.alpha}
+  colour = vec4(inside.x);
+#elif SHOW == ${SHOW.cutout}
+  vec2 square = floor(at / uCheck);
+  over(colour, uBoard[int(mod(square.x + square.y, 2.0))], 1.0 - inside.x);
+  over(colour, vec3(1.0), 0.18 * lit.x);
+#else
+#if PART != ${PART.outline}
+  for (int i = 0; i < COUNT; i++) over(colour, uColour[i], inside[i] * min(1.0, uOpacity + 0.25 * lit[i]));
+#endif
+#if PART != ${PART.filling} && !SOFT
+  for (int i = 0; i < COUNT; i++) {
+    float thick = uThick * (1.0 + lit[i]);
+    over(colour, mix(uColour[i], vec3(1.0), 0.5 * lit[i]), edged[i] * clamp(thick + 0.5 - far[i], 0.0, 1.0));
   }
-  if (uPart != ${PART.outline}) {
-    for (int i = 0; i < 4; i++) over(colour, uColour[i], inside[i] * min(1.0, uOpacity + 0.25 * lit[i]));
-  }
-  if (uPart != ${PART.filling} && !uSoft) {
-    vec4 far = above / slope; // how far within, in pixels of the canvas
-    for (int i = 0; i < 4; i++) {
-      float thick = uThick * (1.0 + lit[i]);
-      over(colour, mix(uColour[i], vec3(1.0), 0.5 * lit[i]), edged[i] * (1.0 - smoothstep(thick - 0.5, thick + 0.5, far[i])));
-    }
-  }
+#endif
+#endif
+#endif
+#endif
 }`;
 
 export const BLUR = `#version 300 es

@@ -2,7 +2,7 @@
 
 import { colormap } from './colormaps.js';
 import { cutFor, fieldOf } from './maps.js';
-import { BLUR, PAINT, PART, SHOW, VERTEX } from './shaders.js';
+import { BLUR, paint, PART, SHOW, VERTEX } from './shaders.js';
 
 const WIDEST = 4; // pixels: a wider feather is blurred on a smaller canvas, where it is this wide
 const NORMAL = 128; // a part that is neither dropped (0) nor lit (255)
@@ -12,8 +12,7 @@ export class WebglPainter {
   constructor(canvas) {
     const gl = canvas.getContext('webgl2', { alpha: true, antialias: false, depth: false, premultipliedAlpha: true, preserveDrawingBuffer: true });
     if (!gl) throw new Error('no WebGL 2 here');
-    Object.assign(this, { gl, canvas, groups: [], ramps: new Map(), kind: 'webgl' });
-    this.paintWith = this.program(PAINT);
+    Object.assign(this, { gl, canvas, groups: [], ramps: new Map(), painting: new Map(), kind: 'webgl' });
     this.blurWith = this.program(BLUR);
     this.targets = [this.target(), this.target()];
     gl.bindVertexArray(gl.createVertexArray());
@@ -59,7 +58,8 @@ export class WebglPainter {
   // -- one pass ------------------------------------------------------------------------------------------------------
 
   draw(scene, group, { show, part, soft, origin, factor }) {
-    const { gl, paintWith: { program, at } } = this;
+    const { gl } = this;
+    const { program, at } = this.paintingOf({ show, part, soft, count: group.layers.length, picked: group.layers.some(({ picks }) => picks) });
     const { placed: { scale, left, top }, picture, pane } = scene;
     gl.useProgram(program);
     [group.logits, group.picks, this.ramp(scene.colormap), this.targets[0].texture].forEach((texture, unit) => {
@@ -71,15 +71,11 @@ export class WebglPainter {
     gl.uniform4f(at('uPlace'), left * factor, top * factor, picture.width * scale * factor, picture.height * scale * factor);
     const four = (value, none) => [0, 1, 2, 3].map((channel) => (group.layers[channel] ? value(group.layers[channel]) : none));
     gl.uniform4f(at('uCut'), ...four((layer) => cutFor(layer.cut, scene), 0));
-    gl.uniform4f(at('uOn'), ...four(() => 1, 0));
     gl.uniform3fv(at('uColour'), four((layer) => layer.colour, [0, 0, 0]).flat().map((value) => value / 255));
     gl.uniform3fv(at('uBoard'), scene.board.flat().map((value) => value / 255));
     gl.uniform1f(at('uOpacity'), scene.opacity);
     gl.uniform1f(at('uThick'), scene.thick);
     gl.uniform1f(at('uCheck'), scene.check);
-    gl.uniform1i(at('uShow'), show);
-    gl.uniform1i(at('uPart'), part);
-    gl.uniform1i(at('uSoft'), soft ? 1 : 0);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 
@@ -195,6 +191,13 @@ export class WebglPainter {
     gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, target.texture, 0);
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
     return Object.assign(target, { width, height });
+  }
+
+  /** What is painted, and how -> the program for it, made when it is first needed. */
+  paintingOf(how) {
+    const name = JSON.stringify(how);
+    if (!this.painting.has(name)) this.painting.set(name, this.program(paint(how)));
+    return this.painting.get(name);
   }
 
   program(fragment) {
