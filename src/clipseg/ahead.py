@@ -109,7 +109,7 @@ def _streamed(source: Any) -> Any:
     """A picture that may change with the next one -> what a thread may have of it: bytes, or the bytes of its file."""
     if isinstance(source, (str, os.PathLike)):
         return content_of(source)
-    return source if isinstance(source, bytes) else None
+    return source if isinstance(source, (bytes, FileContent)) else None
 
 
 def content_of(path: str | os.PathLike[str]) -> FileContent | None:

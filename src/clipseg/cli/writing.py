@@ -6,15 +6,13 @@ H W the picture's size.
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Event
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
+from clipseg.behind import StoppedError
 from clipseg.cli.outputs import MASK
 from clipseg.cli.planning import Job, Plan
 from clipseg.formats.cutouts import box_with_margin, cutout, picture_of
@@ -27,54 +25,9 @@ from clipseg.masks.masks import Masks
 from clipseg.masks.png import save_binary, save_picture
 from clipseg.masks.presence import Presence
 
-T = TypeVar("T")
-
 DIGITS = 4  # of scores
 
 Files = dict[str, list[str]]
-
-
-class StoppedError(Exception):
-    """Writing was to stop in the middle of a picture."""
-
-
-def following(calls: Iterable[Callable[[Callable[[], bool]], T]], most: int) -> Generator[T, None, None]:
-    """Calls, as they come -> what each gives, in order: they run one by one in a thread, while others are coming.
-
-    `most` of them wait, at most; with 0 there is no thread. A call is handed a function that tells whether it should
-    stop: nobody waits for what it gives any more. After one that raises none is begun, and what comes to nothing in
-    `calls` itself is raised after what came before it is done.
-    """
-    if most < 1:
-        yield from (call(lambda: False) for call in calls)
-        return
-    stopped = Event()
-
-    def run(call: Callable[[Callable[[], bool]], T]) -> T:
-        if stopped.is_set():
-            raise StoppedError
-        try:
-            return call(stopped.is_set)
-        except BaseException:
-            stopped.set()
-            raise
-
-    waiting: deque[Future[T]] = deque()
-    failure, calls = None, iter(calls)
-    thread = ThreadPoolExecutor(1, "clipseg-behind")
-    try:
-        while failure is None:
-            try:
-                waiting.append(thread.submit(run, next(calls)))
-            except Exception as error:
-                failure = error
-            while waiting and (failure is not None or len(waiting) > most or waiting[0].done()):
-                yield waiting.popleft().result()
-        if not isinstance(failure, StopIteration):
-            raise failure
-    finally:
-        stopped.set()
-        thread.shutdown(cancel_futures=True)  # waits for the file that is being written
 
 
 def write(

@@ -1,9 +1,10 @@
-"""How much masks hold, and where: K masks, H W a picture's size."""
+"""How much masks hold, where, and how probable it is: K masks, H W a picture's size."""
 
 import numpy as np
 import torch
 
 from clipseg.masks.components import window_of
+from clipseg.masks.resample import Surface
 
 
 def counts(inside: torch.Tensor) -> torch.Tensor:
@@ -16,3 +17,10 @@ def boxes_xyxy(inside: torch.Tensor) -> torch.Tensor:
     windows = [window_of(mask) for mask in inside.numpy()]
     corners = [(columns.start, rows.start, columns.stop, rows.stop) for rows, columns in windows]
     return torch.tensor(corners, dtype=torch.int64).reshape(-1, 4)
+
+
+def mean_of(surface: Surface, inside: torch.Tensor) -> float:
+    """A map of logits and a mask (H, W) bool -> the mean probability inside the mask, 0 for an empty one."""
+    window = window_of(inside.numpy())
+    total = (surface.values(window).sigmoid() * inside[window]).sum(dtype=torch.float64)
+    return float(total / counts(inside[None])[0].clamp(min=1))
