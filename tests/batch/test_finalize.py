@@ -241,7 +241,7 @@ def test_what_a_killed_one_left_is_cleared_away(out: Path) -> None:
 
 def test_an_unfinished_run(tmp_path: Path, shelf: Path) -> None:
     made_runs.run(tmp_path / "out", shelf, parts=1)
-    with pytest.raises(DataError, match="3 of 5 pictures are missing.*--partial"):
+    with pytest.raises(DataError, match=r"3 of 5 pictures are missing.*--partial"):
         finalize(tmp_path / "out")
     done = finalize(tmp_path / "out", partial=True)
     assert (done.pictures, done.missing) == ({"": 2}, 3)

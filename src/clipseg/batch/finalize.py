@@ -87,14 +87,15 @@ def finalize(
         )
     target = Path(folder) if folder is not None else _beside(run, to)
     with whole_folder(target, RECORD) as part:
-        job = Job(run, part, choice or Choice(), Split(val_share, run.ids()), pictures, segmentation, progress)
+        done = (picture.id for picture in run.pictures(masks=False) if picture.error is None)
+        job = Job(run, part, choice or Choice(), Split(val_share, done), pictures, segmentation, progress)
         WRITERS[to](job)
         written = {split: job.written[split] for split in job.split.names}
         found = {label: job.annotations[label] for label in run.labels}
-        done = Finalized(target, to, written, found, counts.errors, counts.missing, len(job.lost))
+        made = Finalized(target, to, written, found, counts.errors, counts.missing, len(job.lost))
         about = {"run": run.description.fingerprint, "choice": asdict(job.choice), "val_share": val_share}
-        write_json(part / RECORD, {**done.to_dict(), **about, "folder": target.name})
-    return done
+        write_json(part / RECORD, {**made.to_dict(), **about, "folder": target.name})
+    return made
 
 
 def _beside(run: Run, to: str) -> Path:
