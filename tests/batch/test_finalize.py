@@ -79,7 +79,7 @@ def test_coco_as_pycocotools_reads_it(out: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_parts_of_masks(out: Path) -> None:
-    done = finalize(out, segmentation="polygons", choice=Choice(instances=True, min_area=20))
+    done = finalize(out, segmentation="polygons", choice=Choice(instances=True, min_pixels=20))
     dataset = read_coco(done.folder / "annotations" / "instances.json")
     (image,) = [image for image in dataset.images if image.file_name == "b/one.jpg"]
     (part,) = image.annotations  # the other has 16 pixels
@@ -191,7 +191,7 @@ def test_choices(out: Path) -> None:
     sure = finalize(out, choice=Choice(min_score=0.99335)).annotations  # those of cats are 0.99331, of dogs 0.99337
     assert sure == {"a cat": 0, "the dog": 3}
     assert finalize(out, choice=Choice(min_presence=1.0)).annotations == {"a cat": 0, "the dog": 0}
-    assert finalize(out, choice=Choice(min_area=101)).annotations == {"a cat": 1, "the dog": 2}
+    assert finalize(out, choice=Choice(min_pixels=101)).annotations == {"a cat": 1, "the dog": 2}
 
 
 # Whole or not at all

@@ -83,7 +83,7 @@ def test_it_goes_on_and_may_be_chosen_again(shelf: Path, model: Path) -> None:
     assert again.data is not None
     assert again.data.pictures == {"": 5}
     assert read_names(again.data.folder / "data.yaml") == ("a cat", "timber")
-    fewer = finalize(shelf.parent / "out", choice=Choice(min_area=10**6))
+    fewer = finalize(shelf.parent / "out", choice=Choice(min_pixels=10**6))
     assert set(fewer.annotations.values()) == {0}
 
 

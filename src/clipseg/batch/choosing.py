@@ -31,7 +31,7 @@ class Choice:
     Fields
         min_score     least mean probability inside, 0 to 1
         min_presence  least probability that the label is in the picture at all, 0 to 1
-        min_area      least pixels, of each part where parts count
+        min_pixels      least pixels, of each part where parts count
         instances     whether every connected part is an annotation of its own, with the score of its whole mask
 
     Raises UsageError for what is out of range.
@@ -39,7 +39,7 @@ class Choice:
 
     min_score: float = 0.0
     min_presence: float = 0.0
-    min_area: int = 0
+    min_pixels: int = 0
     instances: bool = False
 
     def __post_init__(self) -> None:
@@ -47,14 +47,14 @@ class Choice:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise UsageError(f"{name} is a probability from 0 to 1; got {value!r}")
-        if self.min_area < 0:
-            raise UsageError(f"min_area is a number of pixels of at least 0; got {self.min_area!r}")
+        if self.min_pixels < 0:
+            raise UsageError(f"min_pixels is a number of pixels of at least 0; got {self.min_pixels!r}")
 
     def of(self, picture: Picture) -> Iterator[Found]:
         """A picture -> what counts as found in it, in the order of the prompts."""
         for found in picture.found:
             if (
-                found.area >= max(1, self.min_area)
+                found.area >= max(1, self.min_pixels)
                 and found.score >= self.min_score
                 and found.presence >= self.min_presence
             ):
@@ -68,7 +68,7 @@ class Choice:
                 x, y, width, height = map(int, found.bbox_xywh)
                 yield Region(found.label, mask, (x, y, x + width, y + height), found.area, found.score)
                 continue
-            yield from _parts(found, mask, self.min_area)
+            yield from _parts(found, mask, self.min_pixels)
 
 
 def _parts(found: Found, mask: NDArray[np.bool_], least: int) -> Iterator[Region]:

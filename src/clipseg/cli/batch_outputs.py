@@ -21,11 +21,11 @@ PICTURES = ("none", "link", "copy")
 SEGMENTATIONS = ("rle", "plain", "polygons")
 
 
-def chosen(min_score: float, min_presence: float, min_area: int, instances: bool) -> Choice:
+def chosen(min_score: float, min_presence: float, min_pixels: int, instances: bool) -> Choice:
     """The values of `choice_options` -> the choice. Raises UsageError."""
     from clipseg.batch.choosing import Choice
 
-    return Choice(min_score=min_score, min_presence=min_presence, min_area=min_area, instances=instances)
+    return Choice(min_score=min_score, min_presence=min_presence, min_pixels=min_pixels, instances=instances)
 
 
 def choice_options(*, min_presence: float = 0.0, instances: bool = False) -> Adder:
@@ -51,7 +51,7 @@ def choice_options(*, min_presence: float = 0.0, instances: bool = False) -> Add
         ),
         option(
             "Choice",
-            "--min-area",
+            "--min-pixels",
             type=click.IntRange(0),
             default=0,
             show_default=True,
