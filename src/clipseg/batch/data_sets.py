@@ -51,7 +51,7 @@ class Item(NamedTuple):
 
 
 @dataclass
-class Job:
+class Writing:
     """A data set to be written.
 
     Fields
@@ -119,46 +119,46 @@ class Job:
             return None
 
 
-def write_coco(job: Job) -> None:
+def write_coco(writing: Writing) -> None:
     """A file for each split, in which pictures have their places in the manifest as ids."""
-    numbers = {label: number for number, label in enumerate(job.run.labels, 1)}
+    numbers = {label: number for number, label in enumerate(writing.run.labels, 1)}
     categories = [{"id": number, "name": label} for label, number in numbers.items()]
 
     def annotations(split: str) -> Iterator[dict[str, Any]]:
         number = 0
-        for item in job.items():
-            if item.split != split or not job.brought(item):
+        for item in writing.items():
+            if item.split != split or not writing.brought(item):
                 continue
-            job.written[split] += 1
-            for label, row in _annotations(job, item):
+            writing.written[split] += 1
+            for label, row in _annotations(writing, item):
                 number += 1
                 ids = {"id": number, "image_id": item.picture.number, "category_id": numbers[label]}
                 yield {**ids, **row}
 
     def images(split: str) -> Iterator[dict[str, Any]]:
-        for picture in job.run.pictures(masks=False):
-            if picture.size_hw is None or picture.number in job.lost or job.split.of(picture.id) != split:
+        for picture in writing.run.pictures(masks=False):
+            if picture.size_hw is None or picture.number in writing.lost or writing.split.of(picture.id) != split:
                 continue
             height, width = picture.size_hw
-            name = picture.id if job.pictures == "none" else str(path_of(picture.id))
+            name = picture.id if writing.pictures == "none" else str(path_of(picture.id))
             yield {"id": picture.number, "file_name": name, "width": width, "height": height}
 
-    for split in job.split.names:
+    for split in writing.split.names:
         name = f"instances_{split}.json" if split else "instances.json"
-        with WholeFile(job.folder / "annotations" / name) as file:
+        with WholeFile(writing.folder / "annotations" / name) as file:
             for text in dataset_text(annotations(split), images(split), {"categories": categories}):
                 file.write(text.encode())
 
 
-def _annotations(job: Job, item: Item) -> Iterator[tuple[str, dict[str, Any]]]:
+def _annotations(writing: Writing, item: Item) -> Iterator[tuple[str, dict[str, Any]]]:
     """An item -> a label and an annotation without ids, for each; run lengths of whole masks are never decoded."""
-    if job.segmentation == "rle" and not job.choice.instances:
-        for found in job.choice.of(item.picture):
-            job.annotations[one_line(found.label)] += 1
+    if writing.segmentation == "rle" and not writing.choice.instances:
+        for found in writing.choice.of(item.picture):
+            writing.annotations[one_line(found.label)] += 1
             yield one_line(found.label), _annotation(found)
         return
-    for region in job.regions(item):
-        yield region.label, annotation_row(region, SEGMENTATIONS[job.segmentation])
+    for region in writing.regions(item):
+        yield region.label, annotation_row(region, SEGMENTATIONS[writing.segmentation])
 
 
 def _annotation(found: Found) -> dict[str, Any]:
@@ -167,16 +167,16 @@ def _annotation(found: Found) -> dict[str, Any]:
     return {"segmentation": found.rle, "area": found.area, "bbox": box, "iscrowd": 0, "score": score}
 
 
-def write_yolo(job: Job) -> None:
+def write_yolo(writing: Writing) -> None:
     """`data.yaml`, and a text file for each picture."""
-    numbers = {label: number for number, label in enumerate(job.run.labels)}
-    places = "".join(f"{split or name}: images/{split}".rstrip("/") + "\n" for name, split in _both(job.split))
-    write_text(job.folder / NAMES, places + names_text(job.run.labels))
-    for item in job.items():
-        if job.brought(item):
-            text = labels_text((numbers[region.label], region.mask) for region in job.regions(item))
-            write_text(job.folder / "labels" / item.split / f"{item.stem}.txt", text)
-            job.written[item.split] += 1
+    numbers = {label: number for number, label in enumerate(writing.run.labels)}
+    places = "".join(f"{split or name}: images/{split}".rstrip("/") + "\n" for name, split in _both(writing.split))
+    write_text(writing.folder / NAMES, places + names_text(writing.run.labels))
+    for item in writing.items():
+        if writing.brought(item):
+            text = labels_text((numbers[region.label], region.mask) for region in writing.regions(item))
+            write_text(writing.folder / "labels" / item.split / f"{item.stem}.txt", text)
+            writing.written[item.split] += 1
 
 
 def _both(split: Split) -> list[tuple[str, str]]:
@@ -185,24 +185,24 @@ def _both(split: Split) -> list[tuple[str, str]]:
     return list(zip(("train", "val"), names * 2 if len(names) == 1 else names, strict=True))
 
 
-def write_voc(job: Job) -> None:
+def write_voc(writing: Writing) -> None:
     """Folders; where masks overlap a pixel is the surest one's. Files have flat names: `a/cat.jpg` is `a__cat`."""
     with ExitStack() as stack:
         writers = {
-            split: stack.enter_context(VocWriter(job.folder, job.run.labels, split=split or TRAIN))
-            for split in job.split.names
+            split: stack.enter_context(VocWriter(writing.folder, writing.run.labels, split=split or TRAIN))
+            for split in writing.split.names
         }
-        for item in job.items():
+        for item in writing.items():
             picture = None
-            if job.pictures != "none":
-                content = job.content(item)
+            if writing.pictures != "none":
+                content = writing.content(item)
                 if content is None:
                     continue
                 picture = to_rgb(FileContent(content, item.picture.uri))
             name = "__".join(path_of(item.picture.id).parts)
-            classes = _class_map(job.run.labels, list(job.regions(item)), _size(item.picture))
+            classes = _class_map(writing.run.labels, list(writing.regions(item)), _size(item.picture))
             writers[item.split].add_classes(classes, name, picture)
-            job.written[item.split] += 1
+            writing.written[item.split] += 1
 
 
 def _class_map(labels: Sequence[str], regions: Sequence[Region], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
@@ -220,41 +220,41 @@ def _size(picture: Picture) -> tuple[int, int]:
     return picture.size_hw
 
 
-def write_png(job: Job) -> None:
+def write_png(writing: Writing) -> None:
     """A folder for each label, with a mask for each picture that was asked for it: 0 and 255, or all black."""
-    folders = dict(zip(job.run.labels, unique_slugs(job.run.labels), strict=True))
-    for item in job.items():
-        if not job.brought(item):
+    folders = dict(zip(writing.run.labels, unique_slugs(writing.run.labels), strict=True))
+    for item in writing.items():
+        if not writing.brought(item):
             continue
         masks = {one_line(found.label): np.zeros(_size(item.picture), np.bool_) for found in item.picture.found}
-        for region in job.regions(item):
+        for region in writing.regions(item):
             masks[region.label] |= region.mask
         for label, mask in masks.items():
-            save_binary(job.folder / item.split / folders[label] / f"{item.stem}.png", mask)
-        job.written[item.split] += 1
+            save_binary(writing.folder / item.split / folders[label] / f"{item.stem}.png", mask)
+        writing.written[item.split] += 1
 
 
-def write_webdataset(job: Job) -> None:
+def write_webdataset(writing: Writing) -> None:
     """Tar files of `SHARD` pictures: what was found as JSON, and as an indexed PNG of up to 254 labels."""
-    write_text(job.folder / "classes.txt", "".join(f"{label}\n" for label in job.run.labels))
+    write_text(writing.folder / "classes.txt", "".join(f"{label}\n" for label in writing.run.labels))
     with ExitStack() as stack:
-        written = SEGMENTATIONS[job.segmentation]
-        shards = {name: stack.enter_context(_Shards(job.folder, name or "data")) for name in job.split.names}
-        for item in job.items(dots="_"):
+        written = SEGMENTATIONS[writing.segmentation]
+        shards = {name: stack.enter_context(_Shards(writing.folder, name or "data")) for name in writing.split.names}
+        for item in writing.items(dots="_"):
             files = {}
-            if job.pictures != "none":
-                content = job.content(item)
+            if writing.pictures != "none":
+                content = writing.content(item)
                 if content is None:
                     continue
                 files[path_of(item.picture.id).suffix.lower().lstrip(".") or "bin"] = content
-            regions, (height, width) = list(job.regions(item)), _size(item.picture)
-            if len(job.run.labels) <= MOST_CLASSES:
-                files["seg.png"] = _png(_class_map(job.run.labels, regions, (height, width)))
+            regions, (height, width) = list(writing.regions(item)), _size(item.picture)
+            if len(writing.run.labels) <= MOST_CLASSES:
+                files["seg.png"] = _png(_class_map(writing.run.labels, regions, (height, width)))
             rows = [{"label": region.label, **annotation_row(region, written)} for region in regions]
             record = {"id": item.picture.id, "width": width, "height": height, "annotations": rows}
             files["json"] = json_text(record).encode()
             shards[item.split].add(str(item.stem), files)
-            job.written[item.split] += 1
+            writing.written[item.split] += 1
 
 
 def _png(classes: NDArray[np.uint8]) -> bytes:
@@ -300,7 +300,7 @@ class _Shards:
             self._tar = None
 
 
-WRITERS: dict[str, Callable[[Job], None]] = {
+WRITERS: dict[str, Callable[[Writing], None]] = {
     "coco": write_coco,
     "yolo": write_yolo,
     "voc": write_voc,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from clipseg.batch.choosing import Choice, Split
-from clipseg.batch.data_sets import PICTURES, WRITERS, Job
+from clipseg.batch.data_sets import PICTURES, WRITERS, Writing
 from clipseg.batch.reading import Run
 from clipseg.batch.whole_folder import whole_folder
 from clipseg.checkpoints.files import write_json
@@ -88,12 +88,12 @@ def finalize(
     target = Path(folder) if folder is not None else _beside(run, to)
     with whole_folder(target, RECORD) as part:
         done = (picture.id for picture in run.pictures(masks=False) if picture.error is None)
-        job = Job(run, part, choice or Choice(), Split(val_share, done), pictures, segmentation, progress)
-        WRITERS[to](job)
-        written = {split: job.written[split] for split in job.split.names}
-        found = {label: job.annotations[label] for label in run.labels}
-        made = Finalized(target, to, written, found, counts.errors, counts.missing, len(job.lost))
-        about = {"run": run.description.fingerprint, "choice": asdict(job.choice), "val_share": val_share}
+        writing = Writing(run, part, choice or Choice(), Split(val_share, done), pictures, segmentation, progress)
+        WRITERS[to](writing)
+        written = {split: writing.written[split] for split in writing.split.names}
+        found = {label: writing.annotations[label] for label in run.labels}
+        made = Finalized(target, to, written, found, counts.errors, counts.missing, len(writing.lost))
+        about = {"run": run.description.fingerprint, "choice": asdict(writing.choice), "val_share": val_share}
         write_json(part / RECORD, {**made.to_dict(), **about, "folder": target.name})
     return made
 
