@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Sequence
 
 import torch
 
+from clipseg.batch.jobs import Job
 from clipseg.batch.manifest import MANIFEST, manifest_of, sum_of, written
 from clipseg.batch.packages import arrow
 from clipseg.batch.parts import Loading, load_model, weights_sum
 from clipseg.batch.run_folder import RunDescription, RunFolder
-from clipseg.batch.settings import BatchConfig, deciding, fingerprint
+from clipseg.batch.settings import deciding, fingerprint
 from clipseg.batch.sources import find_items
 from clipseg.batch.storage import Storage
 from clipseg.batch.wording import keep, to_keep
-from clipseg.prompting.expressions import Term
 from clipseg.version import __version__
 
 
-def begin(
-    out: Storage, config: BatchConfig, prompts: Sequence[Term], negative: Sequence[Term], loading: Loading
-) -> RunFolder:
+def begin(out: Storage, job: Job, loading: Loading) -> RunFolder:
     """A folder for results and what to do -> the run that is there and does just that, or a new one.
 
     Of a run that is there nothing is listed again, so its pictures are those that were there when it began. Raises
     ConfigurationError where it does something else, and DataError where there are no pictures.
     """
+    config = job.config
     decided = deciding(config, weights_sum(config, loading), __version__)
     found = RunFolder.inside(out)
     if found is not None:
@@ -38,7 +36,7 @@ def begin(
     print_ = fingerprint(decided, sum_of(content))
     folder = RunFolder(out.below(f"run-{print_[:12]}"))
     folder.storage.write(MANIFEST, content)
-    unwritten = to_keep([*prompts, *negative])
+    unwritten = to_keep([*job.prompts, *job.negative])
     if unwritten:
         keep(folder.storage, load_model(config, loading).embedded(unwritten))
     versions = {

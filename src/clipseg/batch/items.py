@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias
 from clipseg.batch.storage import filesystem, is_url
 from clipseg.errors import ClipsegError, PictureError, PictureNotFoundError
 from clipseg.processing.images import FileContent, open_file
+from clipseg.processing.on_demand import SettledPicture
 
 LARGEST_FILE = 2**28
 """Bytes of a picture's file, at most."""
@@ -32,7 +33,7 @@ class Item(NamedTuple):
     prompts: list[str] | None = None
 
 
-Fetched: TypeAlias = FileContent | PictureError
+Fetched: TypeAlias = SettledPicture | PictureError
 
 
 def open_item(uri: str, offset: int | None = None, size: int | None = None) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -86,17 +87,23 @@ class Manifest:
         self._groups: dict[int, Any] = {}
 
     @cached_property
-    def _file(self) -> Any:
-        file = self._storage.open(self._name)
-        try:
-            return arrow("parquet").ParquetFile(file)
-        except arrow().ArrowException as error:
-            raise DataError(f"{self._storage.at(self._name)} is no whole manifest ({error}); begin anew") from error
+    def _metadata(self) -> Any:
+        with self._opened() as file:
+            return file.metadata
+
+    @contextmanager
+    def _opened(self, metadata: Any = None) -> Iterator[Any]:
+        """The file, open within the block."""
+        with self._storage.open(self._name) as file:
+            try:
+                yield arrow("parquet").ParquetFile(file, metadata=metadata)
+            except arrow().ArrowException as error:
+                raise DataError(f"{self._storage.at(self._name)} is no whole manifest ({error}); begin anew") from error
 
     @property
     def rows(self) -> int:
         """-> how many items there are."""
-        return int(self._file.metadata.num_rows)
+        return int(self._metadata.num_rows)
 
     @property
     def sha256(self) -> str:
@@ -106,7 +113,7 @@ class Manifest:
     @cached_property
     def has_prompts(self) -> bool:
         """Whether any item has prompts of its own."""
-        column, metadata = 4, self._file.metadata
+        column, metadata = 4, self._metadata
         chunks = (metadata.row_group(number).column(column) for number in range(metadata.num_row_groups))
         return any(one.statistics is None or one.statistics.null_count < one.num_values for one in chunks)
 
@@ -130,7 +137,8 @@ class Manifest:
 
     def _group(self, number: int) -> Any:
         if number not in self._groups:
-            self._groups = {number: self._file.read_row_group(number)}  # parts come in order: one is enough
+            with self._opened(self._metadata) as file:
+                self._groups = {number: file.read_row_group(number)}  # parts come in order: one is enough
         return self._groups[number]
 
 

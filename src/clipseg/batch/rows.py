@@ -18,7 +18,7 @@ from clipseg.batch.wording import identity
 from clipseg.behind import following
 from clipseg.errors import ClipsegError, PictureError
 from clipseg.masks.masks import Masks
-from clipseg.processing.images import FileContent
+from clipseg.processing.on_demand import SettledPicture
 from clipseg.prompting.expressions import Term
 from clipseg.prompting.prompts import parse
 from clipseg.segmenter import Segmenter
@@ -114,14 +114,15 @@ class SegmentRows:
         """
         waiting: deque[tuple[Item, PictureError | None]] = deque()
 
-        def pictures() -> Iterator[FileContent]:
+        def pictures() -> Iterator[SettledPicture]:
             for item in items:
                 if stopped():
                     raise StoppedError
                 content = next(contents)
-                failure = content if isinstance(content, PictureError) else None
-                waiting.append((item, failure))
-                if isinstance(content, FileContent):
+                if isinstance(content, PictureError):
+                    waiting.append((item, content))
+                else:
+                    waiting.append((item, None))
                     yield content
 
         for masks in asking.answered.each(pictures()):

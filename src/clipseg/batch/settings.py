@@ -11,7 +11,7 @@ from typing import Any
 
 from clipseg.batch.wording import WrittenPhrase, WrittenTerm
 from clipseg.errors import ConfigurationError, UsageError
-from clipseg.fits import Fit
+from clipseg.fits import DEFAULT_FIT, Fit
 from clipseg.masks.lengths import Length
 from clipseg.masks.options import DEFAULT_OPTIONS, OPTIONS, MaskOptions
 
@@ -49,7 +49,7 @@ class BatchConfig:
     negative: tuple[WrittenTerm, ...] = ()
     limit: int | None = None
     combine: str | None = None
-    fit: str | None = None
+    fit: str = DEFAULT_FIT
     tile: Length | None = None
     overlap: Length | None = None
     reduced_decoding: bool = False
