@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import re
@@ -279,3 +280,17 @@ def test_labels_that_are_one_on_one_line(tmp_path: Path) -> None:
     assert finalize(tmp_path / "out").annotations == {"a cat": 2}
     folder = finalize(tmp_path / "out", "png").folder
     assert read_binary(folder / "a-cat" / "one.png").sum() == 25 + 36
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it leaves its files open
+def test_webdataset_s_own_reader(out: Path) -> None:
+    import webdataset
+
+    folder = finalize(out, "webdataset", pictures="copy").folder
+    tar = str(folder / "data-000000.tar")
+    samples = list(webdataset.WebDataset(tar, shardshuffle=False, empty_check=False).decode("rgb8"))
+    gc.collect()
+    assert [sample["__key__"] for sample in samples] == ["a/one", "a/two", "b/one", "c/four"]
+    for sample in samples:
+        picture = sample["jpg"] if "jpg" in sample else sample["png"]
+        assert picture.shape[:2] == (sample["json"]["height"], sample["json"]["width"]) == SIZE_HW
