@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from clipseg.cli.batch import tell, watching
+from clipseg.cli.batch import engine_options, tell, watching, work_options
 from clipseg.cli.batch_outputs import choice_options, chosen, data_set_options, json_option, show
 from clipseg.cli.completing import files
 from clipseg.cli.mask_options import mask_options, read_finish
@@ -16,6 +16,11 @@ from clipseg.cli.outputs import batch_option, reduced_option
 
 # What the library labels with unless said otherwise; a test holds them together.
 MIN_PRESENCE, VAL_SHARE = 0.5, 0.2
+
+_AS_THEY_ARE = (
+    *("limit", "heatmap", "rows_per_part", "batch_size", "reduced_decoding"),
+    *("engine", "workers", "shard", "address", "max_error_rate", "min_free"),
+)
 
 
 @click.command(
@@ -32,9 +37,8 @@ MIN_PRESENCE, VAL_SHARE = 0.5, 0.2
 @data_set_options(to="coco", val_share=VAL_SHARE, pictures="link", segmentation="polygons")
 @choice_options(min_presence=MIN_PRESENCE, instances=True)
 @mask_options(without=("feather", "compose"))
-@option("Run", "--limit", type=click.IntRange(1), metavar="N", help="Only the first N pictures.")
-@option("Run", "--workers", type=click.IntRange(1), metavar="N",
-        help="Processes that hold the model.  [default: one, or one for each GPU]")  # fmt: skip
+@work_options
+@engine_options
 @json_option
 @model_option
 @batch_option
@@ -82,7 +86,7 @@ def label(
             compile=loading.compile,
             local_files_only=loading.offline,
             combine=finish.options.combine if finish.combined else None,
-            **{name: values[name] for name in ("limit", "workers", "batch_size", "reduced_decoding")},
+            **{name: values[name] for name in _AS_THEY_ARE},
             **finish.fitting,
             **changed_options(finish.options),
         )
