@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from clipseg.batch.parts import Loading
+from clipseg.checkpoints.files import parse_size
 from clipseg.errors import UsageError
 
 ENGINES = ("local", "ray")
@@ -51,6 +52,11 @@ class Engine:
             raise UsageError("a Ray cluster shares the work by itself; leave out the shard, or use engine local")
         if self.address is not None and self.name != "ray":
             raise UsageError(f"address {self.address!r} is of a Ray cluster; add engine ray, or leave it out")
+
+
+def read_size(text: int | str) -> int:
+    """Bytes, or text such as "200MB" or "0" -> bytes. Raises UsageError."""
+    return int(text) if str(text).isdecimal() else parse_size(text)
 
 
 def read_shard(text: str) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipseg.batch.beginning import begin
-from clipseg.batch.engine import MAX_ERROR_RATE, MIN_FREE, Engine, read_shard
+from clipseg.batch.engine import MAX_ERROR_RATE, MIN_FREE, Engine, read_shard, read_size
 from clipseg.batch.jobs import Job, job_of
 from clipseg.batch.local import run_here, run_workers, threads_each
 from clipseg.batch.parts import Loading, Report, Task
@@ -26,7 +26,6 @@ from clipseg.batch.progress import Meter, Progress, Watcher
 from clipseg.batch.run_folder import LOG, PARTS, RunFolder
 from clipseg.batch.storage import storage_of
 from clipseg.batch.summary import counted, summary_of
-from clipseg.checkpoints.files import parse_size
 from clipseg.errors import UsageError
 from clipseg.folder_lock import held
 from clipseg.prompting.prompts import PromptSource
@@ -92,7 +91,7 @@ def run(
         shard=None if shard is None else read_shard(shard),
         loading=Loading(device, compile, local_files_only),
         max_error_rate=max_error_rate,
-        min_free=parse_size(min_free),
+        min_free=read_size(min_free),
         address=address,
     )
     return run_job(job_of(source, prompts, **settings), out, how, watcher)

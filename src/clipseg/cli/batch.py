@@ -145,8 +145,7 @@ _json: Adder = option("Run", "--json", "as_json", is_flag=True, help="JSON lines
 def read_engine(values: Mapping[str, Any], loading: Loading) -> Engine:
     """The values of `engine_options` -> how a run is carried out. Raises UsageError."""
     from clipseg.batch import parts
-    from clipseg.batch.engine import Engine, read_shard
-    from clipseg.checkpoints.files import parse_size
+    from clipseg.batch.engine import Engine, read_shard, read_size
 
     return Engine(
         name=values["engine"],
@@ -154,7 +153,7 @@ def read_engine(values: Mapping[str, Any], loading: Loading) -> Engine:
         shard=None if values["shard"] is None else read_shard(values["shard"]),
         loading=parts.Loading(loading.device, loading.compile, loading.offline),
         max_error_rate=values["max_error_rate"],
-        min_free=parse_size(values["min_free"]),
+        min_free=read_size(values["min_free"]),
         address=values["address"],
     )
 
