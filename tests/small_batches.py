@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 import ready
-from clipseg.batch.run import Outcome, run
+from clipseg.batch.running import Outcome, run
 from clipseg.batch.run_folder import RunFolder
 
 PROMPTS = ("a cat", "wood AND NOT jar")
@@ -21,7 +21,7 @@ PROMPTS = ("a cat", "wood AND NOT jar")
 # Starts like a command, without what the command line would import besides.
 CODE = """
 import json, sys
-from clipseg.batch.run import run
+from clipseg.batch import run
 outcome = run(sys.argv[1], json.loads(sys.argv[2]), sys.argv[3], model=sys.argv[4], **json.loads(sys.argv[5]))
 sys.exit(0 if outcome.stopped is None else 128 + outcome.stopped)
 """

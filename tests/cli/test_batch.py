@@ -118,9 +118,9 @@ def test_progress_is_said_now_and_then(monkeypatch, capsys):
 
 
 def test_a_stopped_run_ends_with_the_signals_code(begin, monkeypatch):
-    from clipseg.batch import run
+    from clipseg.batch import running
 
-    monkeypatch.setattr(run.Stop, "__enter__", lambda stop: stop._ask(15, None) or stop)
+    monkeypatch.setattr(running.Stop, "__enter__", lambda stop: stop._ask(15, None) or stop)
     outcome = begin("-p", "a cat")
     assert outcome.code == 143
     assert outcome.records[0] == {**outcome.records[0], "finished": False, "done": 0}

@@ -6,8 +6,8 @@ import os
 import time
 from typing import Any
 
-from clipseg.batch.run import errors_by_part
 from clipseg.batch.run_folder import RunFolder
+from clipseg.batch.running import errors_by_part
 from clipseg.batch.summary import throughput
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from clipseg.batch.engine import Engine
     from clipseg.batch.jobs import Job
     from clipseg.batch.progress import Progress, Watcher
-    from clipseg.batch.run import Outcome
+    from clipseg.batch.running import Outcome
 
 # The library's own, written out so that help needs no torch; a test holds them together.
 ENGINES = ("local", "ray")
@@ -192,7 +192,7 @@ def begin(loading: Loading, **values: Any) -> None:
     asked = read_prompts(values)
     finish = read_finish(values, asked.labels)
     from clipseg.batch.jobs import job_of
-    from clipseg.batch.run import run_job
+    from clipseg.batch.running import run_job
     from clipseg.batch.settings import changed_options
 
     engine = read_engine(values, loading)
@@ -237,7 +237,7 @@ def status(out: str, as_json: bool) -> None:
 @added(engine_options, _json, loading_options)
 def again(out: str, loading: Loading, as_json: bool, **values: Any) -> None:
     """Try the pictures of the run in OUT again that could not be done; all others stay as they are."""
-    from clipseg.batch.run import retry
+    from clipseg.batch.running import retry
 
     engine = read_engine(values, loading)
     with watching("trying again") as watcher:

@@ -1,8 +1,8 @@
 """A run from its beginning to its end, and again from wherever it was left.
 
-    from clipseg.batch.run import run
+    import clipseg.batch
 
-    summary = run("photos", ["a cup", "wood AND NOT table"], "out", model="nano")
+    outcome = clipseg.batch.run("photos", ["a cup", "wood AND NOT table"], "out", model="nano")
 
 The same call goes on where an earlier one ended, whatever ended that. Another process may do a share of it.
 """
@@ -10,7 +10,7 @@ The same call goes on where an earlier one ended, whatever ended that. Another p
 from __future__ import annotations
 
 import os
-import socket
+import platform
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -148,7 +148,7 @@ def carry_on(folder: RunFolder, how: Engine, watcher: Watcher | None = None, *, 
         log = f"log-{time.time_ns()}-{os.getpid()}.jsonl"  # of its own: it can only be written whole
     elif how.shard is None:
         folder.storage.tidy(PARTS)
-    worker = f"{socket.gethostname()}:{os.getpid()}"
+    worker = f"{platform.node()}:{os.getpid()}"
     task = Task(folder.path, how.loading, again, how.min_free)
     try:
         with Stop() as stop:

@@ -15,7 +15,7 @@ from PIL import Image
 import ready
 from clipseg.batch.columns import schema
 from clipseg.batch.engine import Engine
-from clipseg.batch.run import carry_on, retry
+from clipseg.batch.running import carry_on, retry
 from clipseg.batch.run_folder import RunFolder
 from clipseg.batch.status import status_of
 from clipseg.errors import ConfigurationError, DataError, OutputError, PromptError, UsageError
