@@ -141,9 +141,7 @@ def test_forbidden_things(path: Path) -> None:
         if room != "cli":
             assert call not in {"print", "sys.exit", "exit", "quit", "os._exit"}, f"{name}:{line}: {call}"
         own = room in {"training", "evaluation"} or name == SET_APART
-        assert call not in {"torch.set_num_threads", "torch.manual_seed"} or own, (
-            f"{name}:{line}: {call}"
-        )
+        assert call not in {"torch.set_num_threads", "torch.manual_seed"} or own, f"{name}:{line}: {call}"
         assert not call.startswith(("torch.distributed", "dist.init_process")) or room in {"training", "evaluation"}, (
             f"{name}:{line}"
         )
