@@ -53,6 +53,23 @@ def test_one_after_the_other(tmp_path):
             assert folder.is_dir()
 
 
+def test_some_share_a_folder_and_then_nobody_has_it_alone(tmp_path):
+    with held_elsewhere(tmp_path, shared=True):
+        with held(tmp_path, shared=True):
+            pass
+        with pytest.raises(OutputError, match="being written by another"), held(tmp_path):
+            pytest.fail("it was shared")
+        with held(tmp_path, name=".another"):  # which is another thing
+            pass
+    with held_elsewhere(tmp_path), pytest.raises(OutputError, match="being written"), held(tmp_path, shared=True):
+        pytest.fail("it was held alone")
+
+
+def test_who_waits_has_it_next(tmp_path):
+    with held_elsewhere(tmp_path, seconds=0.5) as process, held(tmp_path, wait=True):
+        assert process.poll() is not None or (tmp_path / LOCK_NAME).read_text() == str(os.getpid())
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_may_not_be_written(tmp_path):
     tmp_path.chmod(0o500)

@@ -47,9 +47,13 @@ def manifest_of(items: Iterable[Item], limit: int | None = None) -> Any:
     """
     pa, schema, tables, coming = arrow(), manifest_schema(), [], iter(items)
     while some := list(islice(coming, _LISTED)):
-        columns = [
-            pa.array(list(values), field.type) for values, field in zip(zip(*some, strict=True), schema, strict=True)
-        ]
+        try:
+            columns = [
+                pa.array(list(values), field.type)
+                for values, field in zip(zip(*some, strict=True), schema, strict=True)
+            ]
+        except UnicodeEncodeError as error:  # file names need not be text
+            raise DataError(f"the name {error.object!r} is no text in UTF-8; rename that file or folder") from error
         tables.append(pa.table(columns, schema=schema))
     if not tables:
         raise DataError("there is no picture in what was given; name a folder, a pattern, a table or tar files")

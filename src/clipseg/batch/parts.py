@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from clipseg.batch.columns import ERROR, Row, table_of
 from clipseg.batch.items import Fetched, Item
 from clipseg.batch.rows import SegmentRows, Stopped
@@ -19,7 +21,7 @@ from clipseg.batch.storage import storage_of
 from clipseg.batch.wording import kept, read_again
 from clipseg.checkpoints.files import resolve_weights
 from clipseg.checkpoints.hub import local_folder
-from clipseg.errors import ConfigurationError, OutputError
+from clipseg.errors import ClipsegError, ConfigurationError, OutputError
 from clipseg.segmenter import Segmenter
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".onnx", ".data", ".xml")
@@ -95,10 +97,13 @@ class PartMaker:
         self._check_room()
         items = self.manifest.items(*self.folder.bounds(part))
         rows, todo = self._begun(part, items)
-        for place, row in zip(todo, self.rows.rows([items[n] for n in todo], contents, stopped), strict=True):
-            rows[place] = row
-            if moved is not None:
-                moved(row["status"] == ERROR)
+        try:
+            for place, row in zip(todo, self.rows.rows([items[n] for n in todo], contents, stopped), strict=True):
+                rows[place] = row
+                if moved is not None:
+                    moved(row["status"] == ERROR)
+        except torch.OutOfMemoryError as error:  # after all smaller batches
+            raise ClipsegError("the device has too little memory for one picture; try --device cpu") from error
         size = self.folder.write_part(part, table_of(rows, heatmap=self.folder.description().settings.heatmap))
         errors = sum(row["status"] == ERROR for row in rows)
         return Report(part, len(rows), errors, round(time.monotonic() - begun, 3), size)

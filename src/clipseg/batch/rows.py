@@ -140,6 +140,12 @@ class SegmentRows:
             return row_of(item, masks, prompt_ids, heatmap=self._config.heatmap)
         except (ClipsegError, MemoryError) as error:  # such as a picture that is needed in full only now
             return error_row(item, error)
+        except RuntimeError as error:  # what torch makes of a mask that is too large for this machine
+            if "allocate memory" not in str(error):
+                raise
+            return error_row(
+                item, MemoryError(f"there is too little for masks of {masks.size_hw[0]}x{masks.size_hw[1]}")
+            )
 
     def _asking(self, own: list[str] | None) -> Asking:
         if own is None:
