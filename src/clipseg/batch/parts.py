@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -20,11 +20,12 @@ from clipseg.batch.settings import BatchConfig
 from clipseg.batch.storage import storage_of
 from clipseg.batch.wording import kept, read_again
 from clipseg.checkpoints.files import resolve_weights
-from clipseg.checkpoints.hub import local_folder
+from clipseg.checkpoints.hub import find_file, local_folder
 from clipseg.errors import ClipsegError, ConfigurationError, OutputError
 from clipseg.segmenter import Segmenter
 
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".onnx", ".data", ".xml")
+_BESIDE = ("config.json", "preprocessor_config.json", "tokenizer.json", "vocab.json", "merges.txt")
+"""Files beside a model's weights that decide what it answers; most models have only some of them."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def load(folder: RunFolder, loading: Loading) -> Segmenter:
     found = weights_sum(description.settings, loading)
     if found != description.weights:
         raise ConfigurationError(
-            f"the weights of {description.settings.model} here are not those that the run was begun with (SHA-256 "
+            f"the files of {description.settings.model} here are not those that the run was begun with (SHA-256 "
             f"{found[:12]}…, then {description.weights[:12]}…); use the same model, or begin a run in another folder"
         )
     return load_model(description.settings, loading)
@@ -153,22 +154,25 @@ def load_model(config: BatchConfig, loading: Loading) -> Segmenter:
 
 
 def weights_sum(config: BatchConfig, loading: Loading) -> str:
-    """A configuration -> the SHA-256 of the model's weights, whatever it is called. Raises CheckpointNotFoundError."""
-    if config.backend == "torch":
-        paths = resolve_weights(config.model, local_files_only=loading.local_files_only)
-    else:
-        paths = sorted(_exported(config.model))
+    """A configuration -> the SHA-256 of the model's files, whatever it is called: weights, sizes, steps, vocabulary.
+
+    Raises CheckpointNotFoundError where it is neither here nor reachable.
+    """
     whole = hashlib.sha256()
-    for path in paths:
+    for path in _model_files(config, loading):
         status = path.stat()
-        whole.update(_file_sum(path, status.st_size, status.st_mtime_ns))
+        whole.update(path.name.encode() + _file_sum(path, status.st_size, status.st_mtime_ns))
     return whole.hexdigest()
 
 
-def _exported(model: str) -> Iterator[Path]:
-    folder = local_folder(model)
-    if folder is not None:
-        yield from (path for path in folder.iterdir() if path.suffix in _WEIGHTS)
+def _model_files(config: BatchConfig, loading: Loading) -> list[Path]:
+    """-> the files that make a model what it is; of one that was exported all that its folder holds."""
+    folder = local_folder(config.model)
+    if config.backend != "torch" and folder is not None:
+        return sorted(path for path in folder.iterdir() if path.is_file())
+    where: dict[str, Any] = {"local_files_only": loading.local_files_only}
+    others = (find_file(config.model, name, required=False, **where) for name in _BESIDE)
+    return [*resolve_weights(config.model, **where), *(path for path in others if path is not None)]
 
 
 @cache

@@ -125,64 +125,70 @@ def carry_on(folder: RunFolder, how: Engine, watcher: Watcher | None = None, *, 
 
     Raises as `run`.
     """
-    description, done = folder.description(), folder.done()
-    mine = [part for part in range(description.parts) if how.shard is None or part % how.shard[1] == how.shard[0]]
-    failed = errors_by_part(folder)
-    if again:
-        todo = [part for part in mine if part in done and failed.get(part, 1)]
-        kept = [part for part in mine if part in done and part not in todo]
-    else:
-        todo = [part for part in mine if part not in done]
-        kept = [part for part in mine if part in done]
-    rows_of = {part: _length(folder, part) for part in mine}
-    repeated = sum(failed.get(part, 0) for part in todo) if again else sum(rows_of[part] for part in todo)
-    meter = Meter(
-        sum(rows_of[part] for part in (*kept, *todo)),
-        sum(rows_of[part] for part in (*kept, *todo)) - repeated,
-        sum(failed.get(part, 0) for part in kept),
-        watcher,
-        how.max_error_rate,
-    )
-    log = LOG if how.shard is None else f"log-shard-{how.shard[0]}-of-{how.shard[1]}.jsonl"
-    if folder.storage.folder is None:
-        log = f"log-{time.time_ns()}-{os.getpid()}.jsonl"  # of its own: it can only be written whole
-    elif how.shard is None:
+    todo, meter = _planned(folder, how, watcher, again)
+    log = _log_name(folder, how)
+    if how.shard is None:
         folder.storage.tidy(PARTS)
     worker = f"{platform.node()}:{os.getpid()}"
     task = Task(folder.path, how.loading, again, how.min_free)
     try:
         with Stop() as stop:
             if todo:
-                folder.write_log("begin", log, engine=how.name, worker=worker, parts=len(todo), done=len(done))
+                folder.write_log("begin", log, engine=how.name, worker=worker, parts=len(todo))
             with closing(_reports(task, todo, how, meter, stop)) as reports:
                 for report in reports:
-                    told = report._asdict()
-                    folder.write_log("part", log, **told, engine=how.name, worker=worker)
+                    folder.write_log("part", log, **report._asdict(), engine=how.name, worker=worker)
                     meter.check()
         if stop.asked:
             folder.write_log("stop", log, worker=worker)
-        if not todo and len(done) == description.parts and folder.finished():
-            return Outcome(folder, True, None, meter.now(), folder.summary())
-        summary = None if stop.asked else finish(folder, meter)
+            return Outcome(folder, False, stop.number, meter.now(), None)
+        summary = finish(folder, meter, anew=bool(todo))
         if summary is not None and todo:
-            folder.write_log("end", log, worker=worker, **{name: summary[name] for name in ("rows", "errors")})
+            folder.write_log("end", log, worker=worker, rows=summary["rows"], errors=summary["errors"])
     finally:
         folder.storage.flush()
-    return Outcome(folder, summary is not None, stop.number, meter.now(), summary)
+    return Outcome(folder, summary is not None, None, meter.now(), summary)
 
 
-def finish(folder: RunFolder, meter: Meter) -> dict[str, Any] | None:
-    """A run of which all parts may be there -> its summary, written; None where some are not, or somebody else has to.
+def finish(folder: RunFolder, meter: Meter, *, anew: bool) -> dict[str, Any] | None:
+    """A run of which all parts may be there -> its summary, written; None where some are not.
 
-    Raises DataError where a part is not what it has to be, or too many pictures failed.
+    Unless `anew`, a summary that is there is taken as it is. Raises DataError where a part is not what it has to be, or
+    too many pictures failed.
     """
     if len(folder.done()) < folder.description().parts:
         return None
+    if not anew and folder.finished():
+        return folder.summary()
     counts = counted(folder)
     meter.check_all(counts.rows, sum(counts.errors.values()))
     summary = dict(summary_of(folder, counts))
     folder.finish(summary)
     return summary
+
+
+def _planned(folder: RunFolder, how: Engine, watcher: Watcher | None, again: bool) -> tuple[list[int], Meter]:
+    """-> the parts that are to be made, and what counts their pictures and those of the parts that stay."""
+    shard, shards = how.shard or (0, 1)
+    mine, done, failed = range(shard, folder.description().parts, shards), folder.done(), errors_by_part(folder)
+    if again:
+        taken = [part for part in mine if part in done]
+        todo = [part for part in taken if failed.get(part, 1)]
+    else:
+        taken = list(mine)
+        todo = [part for part in mine if part not in done]
+    total = sum(_length(folder, part) for part in taken)
+    ahead = sum(failed.get(part, 0) if again else _length(folder, part) for part in todo)
+    anew = set(todo)
+    errors = sum(failed.get(part, 0) for part in taken if part not in anew)
+    return todo, Meter(total, total - ahead, errors, watcher, how.max_error_rate)
+
+
+def _log_name(folder: RunFolder, how: Engine) -> str:
+    """-> the log that only this process writes to."""
+    if folder.storage.folder is None:
+        return f"log-{time.time_ns()}-{os.getpid()}.jsonl"  # there it can only be written whole
+    return LOG if how.shard is None else f"log-shard-{how.shard[0]}-of-{how.shard[1]}.jsonl"
 
 
 def errors_by_part(folder: RunFolder) -> dict[int, int]:
