@@ -25,7 +25,7 @@ from scipy import ndimage
 
 from clipseg.batch.columns import table_of
 from clipseg.batch.data_sets import WRITERS
-from clipseg.batch.finalize import finalize
+from clipseg.batch.finalizing import finalize
 from clipseg.batch.items import Item
 from clipseg.batch.manifest import MANIFEST, manifest_of, sum_of, written
 from clipseg.batch.reading import Run

@@ -11,7 +11,7 @@ import pytest
 
 import ready
 from clipseg.batch.choosing import Choice
-from clipseg.batch.finalize import finalize
+from clipseg.batch.finalizing import finalize
 from clipseg.batch.labelling import Labelled, label, read_classes
 from clipseg.data.own import open_data
 from clipseg.errors import DataError

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from clipseg.batch.choosing import Choice
-from clipseg.batch.finalize import Finalized, finalize
-from clipseg.batch.run import Outcome, run
+from clipseg.batch.finalizing import Finalized, finalize
+from clipseg.batch.running import Outcome, run
 from clipseg.errors import DataError, PromptError
 from clipseg.formats.classes import Classes
 from clipseg.formats.files import read_text
@@ -50,7 +50,7 @@ def label(
     """Pictures, and a prompt for each class, labelled with its name -> a data set in `out`/`to`, and the run beside it.
 
     `to`, `val_share`, `choice`, `pictures` and `segmentation` are those of `finalize`, which can be called again with
-    others; all else is as for `batch.run.run`. Raises as those two.
+    others; all else is as for `batch.run`. Raises as those two.
     """
     outcome = run(source, classes, out, **settings)
     if not outcome.finished:

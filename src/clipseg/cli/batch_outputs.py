@@ -13,7 +13,7 @@ from clipseg.cli.options import Adder, GroupedCommand, added, option
 
 if TYPE_CHECKING:
     from clipseg.batch.choosing import Choice
-    from clipseg.batch.finalize import Finalized
+    from clipseg.batch.finalizing import Finalized
 
 # The library's own, written out so that help needs no torch; tests hold the two together.
 FORMATS = ("coco", "yolo", "voc", "png", "webdataset")
@@ -132,7 +132,7 @@ def finalize(
 
     A data set that was made so before is replaced, once the new one is whole.
     """
-    from clipseg.batch.finalize import finalize as make
+    from clipseg.batch.finalizing import finalize as make
 
     with terminal.progress("pictures") as moved:
         done = make(

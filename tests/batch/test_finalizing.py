@@ -19,7 +19,7 @@ import made_runs
 from clipseg.batch import data_sets
 from clipseg.batch.choosing import Choice
 from clipseg.batch.data_sets import WRITERS
-from clipseg.batch.finalize import RECORD, finalize
+from clipseg.batch.finalizing import RECORD, finalize
 from clipseg.data.own import open_data
 from clipseg.errors import DataError, OutputError, UsageError
 from clipseg.formats.coco import read_coco
