@@ -74,7 +74,7 @@ def run(
     out       a folder, or a URL that fsspec opens; it holds one run
     engine    "local", or "ray" on a cluster, at `address` or else one of this machine
     workers   processes; None: one, or on several GPUs one for each
-    shard     "i/n": every n-th part, from the i-th on, counted from 0, for processes that share a run
+    shard     "i/n": every n-th part, for n processes that share a run; i from 0 to n - 1, or from 1 to n
     watcher   is told of progress, some times a second at most
     settings  negative, model, limit, combine, fit, tile, overlap, reduced_decoding, heatmap, dtype, backend,
               batch_size, rows_per_part and the options of masks; see `settings.BatchConfig`

@@ -102,7 +102,10 @@ engine_options: Adder = added(
         help="Processes that hold the model.  [default: one, or one for each GPU]",
     ),
     option(
-        "Run", "--shard", metavar="I/N", help="Do every N-th part, from the I-th on, counted from 0; others do theirs."
+        "Run",
+        "--shard",
+        metavar="I/N",
+        help="Do one share of N of the parts, while others do theirs; I from 0, or from 1 to N.",
     ),
     option(
         "Run", "--address", metavar="ADDRESS", help="Of a Ray cluster that is there.  [default: one of this machine]"
