@@ -18,8 +18,8 @@ import pytest
 from clipseg.batch import storage
 from clipseg.batch.engine import Engine
 from clipseg.batch.local import MOST_DEATHS
-from clipseg.batch.running import retry
 from clipseg.batch.run_folder import RunFolder
+from clipseg.batch.running import retry
 from clipseg.errors import ClipsegError, DataError, OutputError
 from small_batches import parts_of, pictures, rows, small_run, started, wait_for
 
