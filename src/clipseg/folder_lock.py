@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -16,9 +18,12 @@ try:
 except ImportError:  # Windows has no locks that end with their process however it ends: folders are not held there
     fcntl = None  # type: ignore[assignment]
 
+log = logging.getLogger(__name__)
+
 LOCK_NAME = ".lock"
 
 
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of file systems that clusters share, some of them
 _PAUSE = 0.2  # seconds between two attempts of who waits
 
 
@@ -56,9 +61,13 @@ def held(folder: Path, *, name: str = LOCK_NAME, shared: bool = False, wait: boo
 
 
 def _locked(file: IO[str], kind: int) -> bool:
-    """Whether a file could be locked; False where another process has it."""
+    """Whether a file is ours now; False where another process has it."""
     try:
         fcntl.lockf(file, kind)
     except (BlockingIOError, PermissionError):
         return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise OutputError(f"{file.name} cannot be locked ({error.strerror or error})") from error
+        log.warning("%s cannot be locked here (%s): see that one process writes there", file.name, error.strerror)
     return True
