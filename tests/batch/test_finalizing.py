@@ -26,7 +26,7 @@ from clipseg.formats.coco import read_coco
 from clipseg.formats.png import read_binary
 from clipseg.formats.voc import read_classes, read_labelmap, read_split
 from clipseg.formats.yolo import read_masks, read_names
-from made_masks import iou, rectangle
+from made_masks import blobs, iou, rectangle
 from made_runs import LABELS, SHELF, SIZE_HW
 
 DONE = {name: inside for name, inside in SHELF.items() if inside is not None}
@@ -240,6 +240,13 @@ def test_what_a_killed_one_left_is_cleared_away(out: Path) -> None:
     assert not left.exists()
 
 
+def test_more_processes_make_the_same(tmp_path: Path) -> None:
+    shelf = {f"{number:03}.png": {"a cat": blobs(number, SIZE_HW)} for number in range(100)}
+    made_runs.run(tmp_path / "out", made_runs.pictures(tmp_path / "shelf", shelf), shelf, ("a cat",), part_rows=30)
+    one = files(finalize(tmp_path / "out", "webdataset").folder)
+    assert files(finalize(tmp_path / "out", "webdataset", workers=2).folder) == one
+
+
 def test_an_unfinished_run(tmp_path: Path, shelf: Path) -> None:
     made_runs.run(tmp_path / "out", shelf, parts=1)
     with pytest.raises(DataError, match=r"3 of 5 pictures are missing.*--partial"):
@@ -258,6 +265,7 @@ def test_an_unfinished_run(tmp_path: Path, shelf: Path) -> None:
         ({"pictures": "move"}, "pictures is 'move'"),
         ({"segmentation": "svg"}, "segmentation is 'svg'"),
         ({"val_share": 1.0}, "val_share is a part"),
+        ({"workers": 0}, "workers is 0"),
     ],
 )
 def test_unknown_options(out: Path, options: dict[str, object], told: str) -> None:

@@ -17,14 +17,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import tee
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipseg.batch.choosing import TRAIN, Choice, Split, path_of, stems_of
+from clipseg.batch.processes import in_order
 from clipseg.batch.reading import Found, Picture, Run
 from clipseg.errors import DataError, PictureError
 from clipseg.formats.classes import one_line
@@ -34,7 +37,7 @@ from clipseg.formats.png import MOST_CLASSES, label_picture
 from clipseg.formats.voc import VocWriter
 from clipseg.formats.yolo import NAMES, labels_text, names_text
 from clipseg.masks.names import unique_slugs
-from clipseg.masks.png import save_binary
+from clipseg.masks.png import binary_png
 from clipseg.masks.regions import Region
 from clipseg.processing.images import FileContent, to_rgb
 
@@ -50,68 +53,104 @@ class Item(NamedTuple):
     split: str
 
 
-@dataclass
-class Writing:
-    """A data set to be written.
+class Made(NamedTuple):
+    """What was made of a picture: the label of each annotation, and what is to be written."""
+
+    labels: list[str]
+    content: Any
+
+
+@dataclass(frozen=True)
+class Question:
+    """What any process needs to know to make something of a picture.
 
     Fields
-        run           what was found
-        folder        where to write, empty
+        labels        the names of the classes
         choice        what counts as found
-        split         what is held out
-        pictures      one of `PICTURES`: whether they come along, and how
         segmentation  one of `formats.coco.SEGMENTATIONS`
-        progress      is told how many pictures are done, and of how many
-        written       split -> pictures in it
-        annotations   label -> how often it was found
-        lost          numbers of pictures that were to come along and could not be read
+    """
+
+    labels: tuple[str, ...]
+    choice: Choice
+    segmentation: str
+
+    def regions(self, picture: Picture) -> list[Region]:
+        """A picture -> what counts as found, with the names of classes as labels."""
+        return [region._replace(label=one_line(region.label)) for region in self.choice.regions(picture)]
+
+
+Make: TypeAlias = Callable[[Question, Picture], Made]
+
+
+@dataclass
+class Writing:
+    """A data set being written.
+
+    Fields
+        run          what was found
+        folder       where to write, empty
+        question     what is made of each picture
+        split        what is held out
+        pictures     one of `PICTURES`: whether they come along, and how
+        workers      processes that make something of pictures
+        progress     is told how many pictures are done, and of how many
+        written      split -> pictures in it
+        annotations  label -> how often it was found
+        lost         numbers of pictures that were to come along and could not be read
     """
 
     run: Run
     folder: Path
-    choice: Choice
+    question: Question
     split: Split
     pictures: str = "none"
-    segmentation: str = "rle"
+    workers: int = 1
     progress: Callable[[int, int], None] = lambda _done, _total: None
     written: Counter[str] = field(default_factory=Counter)
     annotations: Counter[str] = field(default_factory=Counter)
     lost: set[int] = field(default_factory=set)
 
-    def items(self, *, dots: str = ".") -> Iterator[Item]:
-        """-> the pictures that were done, in order; `dots` stands for those in the names of stems."""
+    def made(
+        self, make: Make, *, only: str | None = None, dots: str = ".", linking: bool = True
+    ) -> Iterator[tuple[Item, Any, bytes | None]]:
+        """What is to be made of each picture -> the items in order, with what was made, and the picture's own file.
+
+        That is None where pictures do not come along, or as links, if `linking` will do; what cannot be brought along
+        is left out. Only those of a split if that is said. `dots` stands for those in the names of stems.
+        """
+        items, asked = tee(item for item in self._items(dots) if only in (None, item.split))
+        results = in_order(partial(make, self.question), (item.picture for item in asked), self.workers)
+        for item, (labels, content) in zip(items, results, strict=True):
+            linked = linking and self.pictures == "link" and _is_here(item.picture.uri)
+            file = None if self.pictures == "none" or linked else self._file(item)
+            if item.picture.number not in self.lost:
+                self.annotations.update(labels)
+                self.written[item.split] += 1
+                yield item, content, file
+
+    def place(self, item: Item) -> Path:
+        """An item -> where its picture lies, if that comes along as a file of its own."""
+        return self.folder / "images" / item.split / path_of(item.picture.id)
+
+    def bring(self, item: Item, file: bytes | None) -> None:
+        """An item and the bytes of its picture -> the file, or a link to it, below `images`. Raises OutputError."""
+        path = self.place(item)
+        if file is not None:
+            with WholeFile(path) as copy:
+                copy.write(file)
+        elif self.pictures != "none":
+            with named_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.symlink_to(item.picture.uri)
+
+    def _items(self, dots: str) -> Iterator[Item]:
         stems = stems_of(self.run.ids(), dots)
         for done, (picture, stem) in enumerate(zip(self.run.pictures(), stems, strict=True)):
             self.progress(done, self.run.rows)
             if picture.error is None:
                 yield Item(picture, stem, self.split.of(picture.id))
 
-    def regions(self, item: Item) -> Iterator[Region]:
-        """An item -> what counts as found, with the names of classes as labels; each is counted."""
-        for region in self.choice.regions(item.picture):
-            label = one_line(region.label)
-            self.annotations[label] += 1
-            yield region._replace(label=label)
-
-    def brought(self, item: Item) -> bool:
-        """Bring the picture along, below `images`, if that is asked for -> whether it is there then."""
-        if self.pictures == "none":
-            return True
-        path = self.folder / "images" / item.split / path_of(item.picture.id)
-        source = Path(item.picture.uri)
-        if self.pictures == "link" and source.is_absolute() and source.is_file():
-            with named_errors(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.symlink_to(source)
-            return True
-        content = self.content(item)
-        if content is not None:
-            with WholeFile(path) as file:
-                file.write(content)
-        return content is not None
-
-    def content(self, item: Item) -> bytes | None:
-        """An item -> the bytes of its picture's file, or None where it is gone; then it is `lost`."""
+    def _file(self, item: Item) -> bytes | None:
         try:
             return self.run.content(item.picture)
         except PictureError:
@@ -119,21 +158,23 @@ class Writing:
             return None
 
 
+def _is_here(uri: str) -> bool:
+    """Whether a picture is a file of its own on this machine."""
+    return Path(uri).is_absolute() and Path(uri).is_file()
+
+
 def write_coco(writing: Writing) -> None:
     """A file for each split, in which pictures have their places in the manifest as ids."""
-    numbers = {label: number for number, label in enumerate(writing.run.labels, 1)}
+    numbers = {label: number for number, label in enumerate(writing.question.labels, 1)}
     categories = [{"id": number, "name": label} for label, number in numbers.items()]
 
     def annotations(split: str) -> Iterator[dict[str, Any]]:
         number = 0
-        for item in writing.items():
-            if item.split != split or not writing.brought(item):
-                continue
-            writing.written[split] += 1
-            for label, row in _annotations(writing, item):
+        for item, rows, file in writing.made(_coco_rows, only=split):
+            writing.bring(item, file)
+            for label, row in rows:
                 number += 1
-                ids = {"id": number, "image_id": item.picture.number, "category_id": numbers[label]}
-                yield {**ids, **row}
+                yield {"id": number, "image_id": item.picture.number, "category_id": numbers[label], **row}
 
     def images(split: str) -> Iterator[dict[str, Any]]:
         for picture in writing.run.pictures(masks=False):
@@ -150,15 +191,14 @@ def write_coco(writing: Writing) -> None:
                 file.write(text.encode())
 
 
-def _annotations(writing: Writing, item: Item) -> Iterator[tuple[str, dict[str, Any]]]:
-    """An item -> a label and an annotation without ids, for each; run lengths of whole masks are never decoded."""
-    if writing.segmentation == "rle" and not writing.choice.instances:
-        for found in writing.choice.of(item.picture):
-            writing.annotations[one_line(found.label)] += 1
-            yield one_line(found.label), _annotation(found)
-        return
-    for region in writing.regions(item):
-        yield region.label, annotation_row(region, SEGMENTATIONS[writing.segmentation])
+def _coco_rows(question: Question, picture: Picture) -> Made:
+    """A label and an annotation without ids, for each; run lengths of whole masks are never decoded."""
+    if question.segmentation == "rle" and not question.choice.instances:
+        rows = [(one_line(found.label), _annotation(found)) for found in question.choice.of(picture)]
+    else:
+        written = SEGMENTATIONS[question.segmentation]
+        rows = [(region.label, annotation_row(region, written)) for region in question.regions(picture)]
+    return Made([label for label, _ in rows], rows)
 
 
 def _annotation(found: Found) -> dict[str, Any]:
@@ -169,48 +209,43 @@ def _annotation(found: Found) -> dict[str, Any]:
 
 def write_yolo(writing: Writing) -> None:
     """`data.yaml`, and a text file for each picture."""
-    numbers = {label: number for number, label in enumerate(writing.run.labels)}
-    places = "".join(f"{split or name}: images/{split}".rstrip("/") + "\n" for name, split in _both(writing.split))
-    write_text(writing.folder / NAMES, places + names_text(writing.run.labels))
-    for item in writing.items():
-        if writing.brought(item):
-            text = labels_text((numbers[region.label], region.mask) for region in writing.regions(item))
-            write_text(writing.folder / "labels" / item.split / f"{item.stem}.txt", text)
-            writing.written[item.split] += 1
+    names = writing.split.names
+    places = zip(("train", "val"), names if len(names) > 1 else names * 2, strict=True)
+    lines = "".join(f"{key}: images/{split}".rstrip("/") + "\n" for key, split in places)
+    write_text(writing.folder / NAMES, lines + names_text(writing.question.labels))
+    for item, text, file in writing.made(_yolo_text):
+        writing.bring(item, file)
+        write_text(writing.folder / "labels" / item.split / f"{item.stem}.txt", text)
 
 
-def _both(split: Split) -> list[tuple[str, str]]:
-    """-> train and val, each with its split; where there is none it is the same for both."""
-    names = split.names
-    return list(zip(("train", "val"), names * 2 if len(names) == 1 else names, strict=True))
+def _yolo_text(question: Question, picture: Picture) -> Made:
+    regions = question.regions(picture)
+    text = labels_text((question.labels.index(region.label), region.mask) for region in regions)
+    return Made([region.label for region in regions], text)
 
 
 def write_voc(writing: Writing) -> None:
     """Folders; where masks overlap a pixel is the surest one's. Files have flat names: `a/cat.jpg` is `a__cat`."""
     with ExitStack() as stack:
         writers = {
-            split: stack.enter_context(VocWriter(writing.folder, writing.run.labels, split=split or TRAIN))
+            split: stack.enter_context(VocWriter(writing.folder, writing.question.labels, split=split or TRAIN))
             for split in writing.split.names
         }
-        for item in writing.items():
-            picture = None
-            if writing.pictures != "none":
-                content = writing.content(item)
-                if content is None:
-                    continue
-                picture = to_rgb(FileContent(content, item.picture.uri))
-            name = "__".join(path_of(item.picture.id).parts)
-            classes = _class_map(writing.run.labels, list(writing.regions(item)), _size(item.picture))
-            writers[item.split].add_classes(classes, name, picture)
-            writing.written[item.split] += 1
+        for item, classes, file in writing.made(_class_map, linking=False):
+            picture = None if file is None else to_rgb(FileContent(file, item.picture.uri))
+            writers[item.split].add_classes(classes, "__".join(path_of(item.picture.id).parts), picture)
 
 
-def _class_map(labels: Sequence[str], regions: Sequence[Region], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Classes and regions -> (H, W): 0, or the number of the surest one's class, from 1; of two alike the first's."""
-    numbers = {label: number for number, label in enumerate(labels, 1)}
-    classes = np.zeros(size_hw, np.uint8)
+def _class_map(question: Question, picture: Picture) -> Made:
+    regions = question.regions(picture)
+    return Made([region.label for region in regions], _classes(question, picture, regions))
+
+
+def _classes(question: Question, picture: Picture, regions: Sequence[Region]) -> NDArray[np.uint8]:
+    """(H, W): 0, or the number of the surest region's class, from 1; of two alike the first's."""
+    classes = np.zeros(_size(picture), np.uint8)
     for region in sorted(regions, key=lambda region: region.score, reverse=True):
-        classes[region.mask & (classes == 0)] = numbers[region.label]
+        classes[region.mask & (classes == 0)] = question.labels.index(region.label) + 1
     return classes
 
 
@@ -222,45 +257,44 @@ def _size(picture: Picture) -> tuple[int, int]:
 
 def write_png(writing: Writing) -> None:
     """A folder for each label, with a mask for each picture that was asked for it: 0 and 255, or all black."""
-    folders = dict(zip(writing.run.labels, unique_slugs(writing.run.labels), strict=True))
-    for item in writing.items():
-        if not writing.brought(item):
-            continue
-        masks = {one_line(found.label): np.zeros(_size(item.picture), np.bool_) for found in item.picture.found}
-        for region in writing.regions(item):
-            masks[region.label] |= region.mask
-        for label, mask in masks.items():
-            save_binary(writing.folder / item.split / folders[label] / f"{item.stem}.png", mask)
-        writing.written[item.split] += 1
+    folders = dict(zip(writing.question.labels, unique_slugs(writing.question.labels), strict=True))
+    for item, masks, copy in writing.made(_png_files):
+        writing.bring(item, copy)
+        for label, content in masks.items():
+            with WholeFile(writing.folder / item.split / folders[label] / f"{item.stem}.png") as file:
+                file.write(content)
+
+
+def _png_files(question: Question, picture: Picture) -> Made:
+    regions = question.regions(picture)
+    masks = {one_line(found.label): np.zeros(_size(picture), np.bool_) for found in picture.found}
+    for region in regions:
+        masks[region.label] |= region.mask
+    return Made([region.label for region in regions], {label: binary_png(mask) for label, mask in masks.items()})
 
 
 def write_webdataset(writing: Writing) -> None:
     """Tar files of `SHARD` pictures: what was found as JSON, and as an indexed PNG of up to 254 labels."""
-    write_text(writing.folder / "classes.txt", "".join(f"{label}\n" for label in writing.run.labels))
+    write_text(writing.folder / "classes.txt", "".join(f"{label}\n" for label in writing.question.labels))
     with ExitStack() as stack:
-        written = SEGMENTATIONS[writing.segmentation]
         shards = {name: stack.enter_context(_Shards(writing.folder, name or "data")) for name in writing.split.names}
-        for item in writing.items(dots="_"):
-            files = {}
-            if writing.pictures != "none":
-                content = writing.content(item)
-                if content is None:
-                    continue
-                files[path_of(item.picture.id).suffix.lower().lstrip(".") or "bin"] = content
-            regions, (height, width) = list(writing.regions(item)), _size(item.picture)
-            if len(writing.run.labels) <= MOST_CLASSES:
-                files["seg.png"] = _png(_class_map(writing.run.labels, regions, (height, width)))
-            rows = [{"label": region.label, **annotation_row(region, written)} for region in regions]
-            record = {"id": item.picture.id, "width": width, "height": height, "annotations": rows}
-            files["json"] = json_text(record).encode()
-            shards[item.split].add(str(item.stem), files)
-            writing.written[item.split] += 1
+        for item, files, file in writing.made(_sample_files, dots="_", linking=False):
+            suffix = path_of(item.picture.id).suffix.lower().lstrip(".") or "bin"
+            shards[item.split].add(str(item.stem), files if file is None else {suffix: file, **files})
 
 
-def _png(classes: NDArray[np.uint8]) -> bytes:
-    encoded = io.BytesIO()
-    label_picture(classes).save(encoded, "PNG")
-    return encoded.getvalue()
+def _sample_files(question: Question, picture: Picture) -> Made:
+    regions, (height, width) = question.regions(picture), _size(picture)
+    files = {}
+    if len(question.labels) <= MOST_CLASSES:
+        encoded = io.BytesIO()
+        label_picture(_classes(question, picture, regions)).save(encoded, "PNG")
+        files["seg.png"] = encoded.getvalue()
+    written = SEGMENTATIONS[question.segmentation]
+    rows = [{"label": region.label, **annotation_row(region, written)} for region in regions]
+    record = {"id": picture.id, "width": width, "height": height, "annotations": rows}
+    files["json"] = json_text(record).encode()
+    return Made([region.label for region in regions], files)
 
 
 class _Shards:

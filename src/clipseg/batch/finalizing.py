@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from clipseg.batch.choosing import Choice, Split
-from clipseg.batch.data_sets import PICTURES, WRITERS, Writing
+from clipseg.batch.data_sets import PICTURES, WRITERS, Question, Writing
 from clipseg.batch.reading import Run
 from clipseg.batch.whole_folder import whole_folder
 from clipseg.checkpoints.files import write_json
@@ -61,6 +61,7 @@ def finalize(
     pictures: str = "none",
     segmentation: str = "rle",
     partial: bool = False,
+    workers: int = 1,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Finalized:
     """A batch run -> its data set in a format of `data_sets.WRITERS`, in `folder` or beside the run's parts.
@@ -70,6 +71,7 @@ def finalize(
     pictures      "none" reads nothing but the parts; "link" and "copy" bring the pictures along, too
     segmentation  "rle", "plain" or "polygons", of COCO and WebDataset
     partial       take what is there of a run that is not finished
+    workers       processes that trace and encode masks; what they make is the same however many there are
 
     The folder appears when all of it is there, and replaces an earlier one. The same parts give the same files.
     Raises UsageError for a name or number that is not known, DataError for a run that is not finished, and OutputError.
@@ -78,6 +80,8 @@ def finalize(
                                ("segmentation", segmentation, SEGMENTATIONS)):  # fmt: skip
         if value not in known:
             raise UsageError(f"{name} is {value!r}; known are {', '.join(known)}")
+    if workers < 1:
+        raise UsageError(f"workers is {workers}; expected at least 1")
     run = Run(out)
     counts = run.counts()
     if not (run.finished or partial):
@@ -88,12 +92,13 @@ def finalize(
     target = Path(folder) if folder is not None else _beside(run, to)
     with whole_folder(target, RECORD) as part:
         done = (picture.id for picture in run.pictures(masks=False) if picture.error is None)
-        writing = Writing(run, part, choice or Choice(), Split(val_share, done), pictures, segmentation, progress)
+        question = Question(run.labels, choice or Choice(), segmentation)
+        writing = Writing(run, part, question, Split(val_share, done), pictures, workers, progress)
         WRITERS[to](writing)
         written = {split: writing.written[split] for split in writing.split.names}
         found = {label: writing.annotations[label] for label in run.labels}
         made = Finalized(target, to, written, found, counts.errors, counts.missing, len(writing.lost))
-        about = {"run": run.description.fingerprint, "choice": asdict(writing.choice), "val_share": val_share}
+        about = {"run": run.description.fingerprint, "choice": asdict(question.choice), "val_share": val_share}
         write_json(part / RECORD, {**made.to_dict(), **about, "folder": target.name})
     return made
 

@@ -63,6 +63,7 @@ def label(
         val_share=val_share,
         pictures=pictures,
         segmentation=segmentation,
+        workers=settings.get("workers") or 1,
         progress=progress,
     )
     return Labelled(outcome, data)

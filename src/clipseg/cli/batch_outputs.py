@@ -115,6 +115,8 @@ json_option: Adder = option("Results", "--json", "as_json", is_flag=True, help="
 @choice_options()
 @option("Results", "-o", "--out", "folder", metavar="DIR", shell_complete=folders,
         help="Where the data set is to be.  [default: named by its format, in the run's folder]")  # fmt: skip
+@option("Results", "--workers", type=click.IntRange(1), default=1, show_default=True, metavar="N",
+        help="Processes that trace and encode masks.")  # fmt: skip
 @option("Results", "--partial", is_flag=True, help="Take what is there of a run that is not finished.")
 @json_option
 def finalize(
@@ -125,6 +127,7 @@ def finalize(
     segmentation: str,
     folder: str | None,
     partial: bool,
+    workers: int,
     as_json: bool,
     **choice: Any,
 ) -> None:
@@ -144,6 +147,7 @@ def finalize(
             pictures=pictures,
             segmentation=segmentation,
             partial=partial,
+            workers=workers,
             progress=moved,
         )
     show(done, as_json)
