@@ -31,7 +31,7 @@ from clipseg.batch.progress import Meter
 from clipseg.batch.run_folder import RunFolder
 from clipseg.batch.settings import BatchConfig
 from clipseg.batch.storage import storage_of
-from clipseg.errors import ClipsegError, PictureError, UsageError
+from clipseg.errors import ClipsegError, OutputError, PictureError, UsageError
 from clipseg.fits import DEFAULT_FIT
 from clipseg.processing.images import FileContent
 from clipseg.processing.on_demand import ShownPicture, shown_and_whole
@@ -146,9 +146,10 @@ def run_ray(
     if begun:
         _join(ray, address, workers)
     told: Told = queue.SimpleQueue()
+    ended, folder = threading.Event(), RunFolder(storage_of(task.run))
     try:
         dataset = _dataset(ray, data, task, parts, workers, alone=begun and _is_alone(address))
-        threading.Thread(target=_listen, args=(dataset, told), name="clipseg-ray", daemon=True).start()
+        threading.Thread(target=_listen, args=(dataset, told, ended), name="clipseg-ray", daemon=True).start()
         while not stop.asked:
             try:
                 row = told.get(timeout=_LOOK)
@@ -161,9 +162,15 @@ def run_ray(
             if row["failed"] is not None:
                 raise getattr(errors, row["failed"], ClipsegError)(row["message"])
             part, rows, failed, seconds, size = row["made"]
+            if not folder.storage.exists(folder.part_name(int(part))):
+                raise OutputError(
+                    f"a worker has written part {int(part)} to a folder {folder.path} that is not the one here; name a "
+                    "folder that all machines share, or a URL"
+                )
             meter.add(int(rows), int(failed))
             yield Report(int(part), int(rows), int(failed), float(seconds), int(size))
     finally:
+        ended.set()
         if begun:
             ray.shutdown()
 
@@ -198,11 +205,13 @@ def _dataset(ray: Any, data: Any, task: Task, parts: Sequence[int], workers: int
     )
 
 
-def _listen(dataset: Any, told: Told) -> None:
+def _listen(dataset: Any, told: Told, ended: threading.Event) -> None:
     """Go through a dataset, in a thread: what it waits for can take long, and somebody may want to stop meanwhile."""
     try:
         for row in dataset.iter_rows():
             told.put(row)
+            if ended.is_set():  # whose cluster it is goes on; to leave the loop ends the dataset
+                return
     except Exception as error:  # Ray raises what it likes
         told.put(error)
     told.put(None)
