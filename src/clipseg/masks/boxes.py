@@ -6,6 +6,8 @@ import torch
 from clipseg.masks.components import window_of
 from clipseg.masks.resample import Surface
 
+_STRIP = 2**18  # pixels whose probabilities are summed at once: they stay in the cache
+
 
 def counts(inside: torch.Tensor) -> torch.Tensor:
     """(K, H, W) bool -> (K,) int64: pixels in each, counted byte by byte, not as a sum of wider numbers."""
@@ -21,6 +23,10 @@ def boxes_xyxy(inside: torch.Tensor) -> torch.Tensor:
 
 def mean_of(surface: Surface, inside: torch.Tensor) -> float:
     """A map of logits and a mask (H, W) bool -> the mean probability inside the mask, 0 for an empty one."""
-    window = window_of(inside.numpy())
-    total = (surface.values(window).sigmoid() * inside[window]).sum(dtype=torch.float64)
-    return float(total / counts(inside[None])[0].clamp(min=1))
+    rows, columns = window_of(inside.numpy())
+    step = max(1, _STRIP // max(1, columns.stop - columns.start))
+    total = 0.0
+    for top in range(rows.start, rows.stop, step):
+        strip = slice(top, min(top + step, rows.stop)), columns
+        total += float((surface.values(strip).sigmoid() * inside[strip]).sum(dtype=torch.float64))
+    return total / max(1, int(counts(inside[None])[0]))
