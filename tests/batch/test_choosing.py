@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipseg.batch.choosing import Choice, Split, path_of, stems_of
+from clipseg.batch.choosing import Choice, Split, path_of, paths_of, stems_of
 from clipseg.batch.reading import Found, Picture
 from clipseg.errors import UsageError
 from clipseg.masks.rle import compressed
@@ -138,5 +138,6 @@ def test_names_of_nothing() -> None:
 def test_stems() -> None:
     assert list(map(str, stems_of(["a/cat.v2.jpg", "b/cat", "c.d/cat.jpg"]))) == ["a/cat.v2", "b/cat", "c.d/cat"]
     assert list(map(str, stems_of(["a/cat.v2.jpg"], "_"))) == ["a/cat_v2"]
-    with pytest.raises(UsageError, match=r"'a/CAT.png' and 'a/cat.jpg' would be labelled in one file"):
+    assert list(map(str, paths_of(["a/cat.jpg", "a/cat.png"]))) == ["a/cat.jpg", "a/cat.png"]
+    with pytest.raises(UsageError, match=r"'a/CAT.png' and 'a/cat.jpg' would meet in one file"):
         list(stems_of(["a/cat.jpg", "a/CAT.png"]))

@@ -274,12 +274,17 @@ def test_unknown_options(out: Path, options: dict[str, object], told: str) -> No
     assert not any(path.name.startswith(".") for path in next(out.iterdir()).iterdir() if path.is_dir())
 
 
-def test_labels_of_one_file(tmp_path: Path) -> None:
+def test_names_that_meet(tmp_path: Path) -> None:
     mask: NDArray[np.bool_] = np.ones(SIZE_HW, bool)
-    shelf = {name: {"a cat": mask} for name in ("a/one.jpg", "a/One.png")}
+    shelf = {name: {"a cat": mask} for name in ("a/one.jpg", "a/one.png")}
     made_runs.run(tmp_path / "out", made_runs.pictures(tmp_path / "shelf", shelf), shelf, ("a cat",))
-    with pytest.raises(UsageError, match=r"'a/One.png' and|'a/one.jpg' and"):
-        finalize(tmp_path / "out", "yolo")
+    for to in ("yolo", "png", "webdataset", "voc"):
+        with pytest.raises(UsageError, match=r"'a(/|__)one.png' and 'a(/|__)one.jpg' would"):
+            finalize(tmp_path / "out", to)
+    done = finalize(tmp_path / "out", pictures="copy")  # COCO's names have suffixes
+    dataset = read_coco(done.folder / "annotations" / "instances.json")
+    assert sorted(dataset.image_ids) == ["a/one.jpg", "a/one.png"]
+    assert len(list((done.folder / "images" / "a").iterdir())) == 2
 
 
 def test_labels_that_are_one_on_one_line(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ H W a picture's size.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -136,12 +136,25 @@ def stems_of(names: Iterable[str], dots: str = ".") -> Iterator[PurePosixPath]:
     `dots` takes the place of those that remain in a file's name. Raises UsageError for two that would meet in one file,
     on whatever file system.
     """
+
+    def stem(name: str) -> PurePosixPath:
+        path = path_of(name).with_suffix("")
+        return path.with_name(path.name.replace(".", dots))
+
+    return _apart(names, stem)
+
+
+def paths_of(names: Iterable[str]) -> Iterator[PurePosixPath]:
+    """Ids of pictures -> for each the path of its picture. Raises UsageError for two that would meet in one file."""
+    return _apart(names, path_of)
+
+
+def _apart(names: Iterable[str], placed: Callable[[str], PurePosixPath]) -> Iterator[PurePosixPath]:
     taken: dict[str, str] = {}
     for name in names:
-        stem = path_of(name).with_suffix("")
-        stem = stem.with_name(stem.name.replace(".", dots))
-        place = str(stem).casefold()
+        path = placed(name)
+        place = str(path).casefold()
         if place in taken:
-            raise UsageError(f"{name!r} and {taken[place]!r} would be labelled in one file; rename one, or take coco")
+            raise UsageError(f"{name!r} and {taken[place]!r} would meet in one file; rename one, or take coco")
         taken[place] = name
-        yield stem
+        yield path

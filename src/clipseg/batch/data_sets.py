@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from clipseg.batch.choosing import TRAIN, Choice, Split, path_of, stems_of
+from clipseg.batch.choosing import TRAIN, Choice, Split, path_of, paths_of, stems_of
 from clipseg.batch.processes import in_order
 from clipseg.batch.reading import Found, Picture, Run
 from clipseg.errors import DataError, PictureError
@@ -46,10 +46,10 @@ SHARD = 1000  # pictures in a tar file
 
 
 class Item(NamedTuple):
-    """A picture that was done, the path of its labels without a suffix, and its split."""
+    """A picture that was done, the path of what is written of it, and its split."""
 
     picture: Picture
-    stem: PurePosixPath
+    path: PurePosixPath
     split: str
 
 
@@ -80,6 +80,7 @@ class Question:
 
 
 Make: TypeAlias = Callable[[Question, Picture], Made]
+Placed: TypeAlias = Callable[[Iterable[str]], Iterator[PurePosixPath]]
 
 
 @dataclass
@@ -111,14 +112,14 @@ class Writing:
     lost: set[int] = field(default_factory=set)
 
     def made(
-        self, make: Make, *, only: str | None = None, dots: str = ".", linking: bool = True
+        self, make: Make, *, placed: Placed = stems_of, only: str | None = None, linking: bool = True
     ) -> Iterator[tuple[Item, Any, bytes | None]]:
         """What is to be made of each picture -> the items in order, with what was made, and the picture's own file.
 
         That is None where pictures do not come along, or as links, if `linking` will do; what cannot be brought along
-        is left out. Only those of a split if that is said. `dots` stands for those in the names of stems.
+        is left out. Only those of a split if that is said. `placed` gives ids their paths.
         """
-        items, asked = tee(item for item in self._items(dots) if only in (None, item.split))
+        items, asked = tee(item for item in self._items(placed) if only in (None, item.split))
         results = in_order(partial(make, self.question), (item.picture for item in asked), self.workers)
         for item, (labels, content) in zip(items, results, strict=True):
             linked = linking and self.pictures == "link" and _is_here(item.picture.uri)
@@ -143,12 +144,12 @@ class Writing:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.symlink_to(item.picture.uri)
 
-    def _items(self, dots: str) -> Iterator[Item]:
-        stems = stems_of(self.run.ids(), dots)
-        for done, (picture, stem) in enumerate(zip(self.run.pictures(), stems, strict=True)):
+    def _items(self, placed: Placed) -> Iterator[Item]:
+        paths = placed(self.run.ids())
+        for done, (picture, path) in enumerate(zip(self.run.pictures(), paths, strict=True)):
             self.progress(done, self.run.rows)
             if picture.error is None:
-                yield Item(picture, stem, self.split.of(picture.id))
+                yield Item(picture, path, self.split.of(picture.id))
 
     def _file(self, item: Item) -> bytes | None:
         try:
@@ -167,10 +168,11 @@ def write_coco(writing: Writing) -> None:
     """A file for each split, in which pictures have their places in the manifest as ids."""
     numbers = {label: number for number, label in enumerate(writing.question.labels, 1)}
     categories = [{"id": number, "name": label} for label, number in numbers.items()]
+    placed = _nowhere if writing.pictures == "none" else paths_of
 
     def annotations(split: str) -> Iterator[dict[str, Any]]:
         number = 0
-        for item, rows, file in writing.made(_coco_rows, only=split):
+        for item, rows, file in writing.made(_coco_rows, placed=placed, only=split):
             writing.bring(item, file)
             for label, row in rows:
                 number += 1
@@ -189,6 +191,10 @@ def write_coco(writing: Writing) -> None:
         with WholeFile(writing.folder / "annotations" / name) as file:
             for text in dataset_text(annotations(split), images(split), {"categories": categories}):
                 file.write(text.encode())
+
+
+def _nowhere(names: Iterable[str]) -> Iterator[PurePosixPath]:
+    return (PurePosixPath() for _ in names)
 
 
 def _coco_rows(question: Question, picture: Picture) -> Made:
@@ -215,7 +221,7 @@ def write_yolo(writing: Writing) -> None:
     write_text(writing.folder / NAMES, lines + names_text(writing.question.labels))
     for item, text, file in writing.made(_yolo_text):
         writing.bring(item, file)
-        write_text(writing.folder / "labels" / item.split / f"{item.stem}.txt", text)
+        write_text(writing.folder / "labels" / item.split / f"{item.path}.txt", text)
 
 
 def _yolo_text(question: Question, picture: Picture) -> Made:
@@ -261,7 +267,7 @@ def write_png(writing: Writing) -> None:
     for item, masks, copy in writing.made(_png_files):
         writing.bring(item, copy)
         for label, content in masks.items():
-            with WholeFile(writing.folder / item.split / folders[label] / f"{item.stem}.png") as file:
+            with WholeFile(writing.folder / item.split / folders[label] / f"{item.path}.png") as file:
                 file.write(content)
 
 
@@ -278,9 +284,9 @@ def write_webdataset(writing: Writing) -> None:
     write_text(writing.folder / "classes.txt", "".join(f"{label}\n" for label in writing.question.labels))
     with ExitStack() as stack:
         shards = {name: stack.enter_context(_Shards(writing.folder, name or "data")) for name in writing.split.names}
-        for item, files, file in writing.made(_sample_files, dots="_", linking=False):
+        for item, files, file in writing.made(_sample_files, placed=partial(stems_of, dots="_"), linking=False):
             suffix = path_of(item.picture.id).suffix.lower().lstrip(".") or "bin"
-            shards[item.split].add(str(item.stem), files if file is None else {suffix: file, **files})
+            shards[item.split].add(str(item.path), files if file is None else {suffix: file, **files})
 
 
 def _sample_files(question: Question, picture: Picture) -> Made:
