@@ -113,7 +113,7 @@ def test_png(out: Path) -> None:
     folder = finalize(out, "png").folder
     for name, inside in DONE.items():
         for label, mask in inside.items():
-            file = (folder / label.replace(" ", "-") / name).with_suffix(".png")
+            file = (folder / "masks" / label.replace(" ", "-") / name).with_suffix(".png")
             assert (read_binary(file) == mask).all()
     assert len(list(folder.rglob("*.png"))) == 8
 
@@ -292,7 +292,7 @@ def test_labels_that_are_one_on_one_line(tmp_path: Path) -> None:
     made_runs.run(tmp_path / "out", made_runs.pictures(tmp_path / "shelf", shelf), shelf, tuple(shelf["one.jpg"]))
     assert finalize(tmp_path / "out").annotations == {"a cat": 2}
     folder = finalize(tmp_path / "out", "png").folder
-    assert read_binary(folder / "a-cat" / "one.png").sum() == 25 + 36
+    assert read_binary(folder / "masks" / "a-cat" / "one.png").sum() == 25 + 36
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it leaves its files open

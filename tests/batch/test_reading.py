@@ -81,6 +81,16 @@ def test_counts(tmp_path: Path) -> None:
     assert [picture.number for picture in Run(tmp_path / "begun").pictures()] == [1, 2]
 
 
+def test_parts_that_come_later_are_not_read(tmp_path: Path) -> None:
+    made = made_runs.run(tmp_path / "out", made_runs.pictures(tmp_path / "shelf"))
+    last = made.storage.folder / made.part_name(2)
+    content = last.read_bytes()
+    last.unlink()
+    run = Run(tmp_path / "out")
+    last.write_bytes(content)
+    assert (len(list(run.pictures())), len(list(run.ids())), run.counts().missing) == (4, 4, 1)
+
+
 def test_labels_of_pictures_with_prompts_of_their_own(tmp_path: Path) -> None:
     shelf = dict(SHELF)
     shelf["a/two.png"] = {"wood": np.ones(SIZE_HW, bool)}

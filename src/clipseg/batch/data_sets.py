@@ -3,7 +3,7 @@
     coco         annotations/instances[_SPLIT].json
     yolo         data.yaml, labels/[SPLIT/]STEM.txt
     voc          SegmentationClass, SegmentationObject, Annotations, ImageSets/Segmentation/SPLIT.txt, labelmap.txt
-    png          [SPLIT/]LABEL/STEM.png
+    png          masks/[SPLIT/]LABEL/STEM.png
     webdataset   SPLIT-000000.tar … with KEY.json and KEY.seg.png, classes.txt
 
 and with pictures `images/[SPLIT/]…`, `JPEGImages` or, in the tar files, `KEY.jpg`. H W a picture's size.
@@ -267,7 +267,7 @@ def write_png(writing: Writing) -> None:
     for item, masks, copy in writing.made(_png_files):
         writing.bring(item, copy)
         for label, content in masks.items():
-            with WholeFile(writing.folder / item.split / folders[label] / f"{item.path}.png") as file:
+            with WholeFile(writing.folder / "masks" / item.split / folders[label] / f"{item.path}.png") as file:
                 file.write(content)
 
 

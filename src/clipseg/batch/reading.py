@@ -100,11 +100,15 @@ class Counts(NamedTuple):
 
 
 class Run:
-    """A run in a folder or at a URL: OUT itself, or the `run-…` in it. Raises DataError where there is none."""
+    """A run in a folder or at a URL: OUT itself, or the `run-…` in it. Raises DataError where there is none.
+
+    What is read are the parts that are there now, also where more of them come while it is read.
+    """
 
     def __init__(self, out: str | os.PathLike[str]) -> None:
         self.folder = RunFolder.find(out)
         self.description = self.folder.description()
+        self.parts = tuple(sorted(self.folder.done()))
 
     @property
     def rows(self) -> int:
@@ -125,15 +129,19 @@ class Run:
         classes, compute = Classes(), arrow("compute")
         for label in self.description.settings.labels:
             classes.number(label)
-        for table in self.folder.each_part(["prompt"]) if self._manifest.has_prompts else ():
+        for table in self.tables(["prompt"]) if self._manifest.has_prompts else ():
             for label in compute.unique(compute.list_flatten(table.column("prompt"))).to_pylist():
                 classes.number(label)
         return classes.names
 
+    def tables(self, columns: Sequence[str]) -> Iterator[Any]:
+        """-> some columns of the parts, as pyarrow has them, in order, one part at a time."""
+        return (self.folder.read_part(part, columns) for part in self.parts)
+
     def counts(self) -> Counts:
         """-> how far the run is."""
         compute, ok, errors = arrow("compute"), 0, 0
-        for table in self.folder.each_part(["status"]):
+        for table in self.tables(["status"]):
             done = compute.sum(compute.equal(table.column("status"), OK)).as_py() or 0
             ok += done
             errors += table.num_rows - done
@@ -146,7 +154,7 @@ class Run:
         run kept them.
         """
         lists = [*PER_PROMPT, *[HEATMAP] * (heatmaps and self.description.settings.heatmap)] if masks else []
-        for part in sorted(self.folder.done()):
+        for part in self.parts:
             rows = self.folder.read_part(part, [*_PLAIN, *lists]).to_pylist()
             for number, row in enumerate(rows, self.folder.bounds(part)[0] + 1):
                 yield _picture(number, row, lists)
@@ -162,7 +170,7 @@ class Run:
 
     def ids(self) -> Iterator[str]:
         """-> the ids of the same pictures, in the same order."""
-        for table in self.folder.each_part(["id"]):
+        for table in self.tables(["id"]):
             yield from table.column("id").to_pylist()
 
     def content(self, picture: Picture) -> bytes:

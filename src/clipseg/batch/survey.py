@@ -92,7 +92,7 @@ def survey(run: Run, *, sample: int = 24, each: int = 6) -> Survey:
     times = np.zeros(len(MS_EDGES), np.int64)
     drawn: Ranked = []
     ok = 0
-    for part in sorted(run.folder.done()):
+    for part in run.parts:
         table = run.folder.read_part(part, _COLUMNS)
         numbers = np.arange(len(table)) + run.folder.bounds(part)[0] + 1
         done = table.column("status").to_numpy() == OK
