@@ -14,7 +14,7 @@ from clipseg.batch.choosing import Choice
 from clipseg.batch.finalizing import finalize
 from clipseg.batch.labelling import Labelled, label, read_classes
 from clipseg.data.own import open_data
-from clipseg.errors import DataError
+from clipseg.errors import DataError, UsageError
 from clipseg.formats.coco import read_coco
 from clipseg.formats.yolo import read_names
 from clipseg.prompting.prompts import TextPrompt, parse
@@ -96,6 +96,11 @@ def test_a_picture_stays_on_its_side(shelf: Path, model: Path) -> None:
     more = label(shelf, CLASSES, shelf.parent / "more", to="yolo", val_share=0.5, choice=ANY, model=model)
     assert more.data is not None
     assert held_out <= {path.name for path in (more.data.folder / "images" / "val").rglob("*.*")}
+
+
+def test_labels_are_made_here(shelf: Path, model: Path) -> None:
+    with pytest.raises(UsageError, match="name a folder here"):
+        label(shelf, CLASSES, "memory://out", model=model)
 
 
 # Classes

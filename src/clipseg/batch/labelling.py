@@ -16,7 +16,8 @@ from typing import Any
 from clipseg.batch.choosing import Choice
 from clipseg.batch.finalizing import Finalized, finalize
 from clipseg.batch.running import Outcome, run
-from clipseg.errors import DataError, PromptError
+from clipseg.batch.storage import is_url
+from clipseg.errors import DataError, PromptError, UsageError
 from clipseg.formats.classes import Classes
 from clipseg.formats.files import read_text
 from clipseg.prompting.expressions import Expression, Term
@@ -52,6 +53,8 @@ def label(
     `to`, `val_share`, `choice`, `pictures` and `segmentation` are those of `finalize`, which can be called again with
     others; all else is as for `batch.run`. Raises as those two.
     """
+    if is_url(out):
+        raise UsageError(f"{out} is not on this machine, and labels belong beside their pictures; name a folder here")
     outcome = run(source, classes, out, **settings)
     if not outcome.finished:
         return Labelled(outcome, None)
