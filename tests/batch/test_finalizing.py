@@ -9,6 +9,7 @@ import re
 import tarfile
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -307,3 +308,19 @@ def test_webdataset_s_own_reader(out: Path) -> None:
     for sample in samples:
         picture = sample["jpg"] if "jpg" in sample else sample["png"]
         assert picture.shape[:2] == (sample["json"]["height"], sample["json"]["width"]) == SIZE_HW
+
+
+def test_a_run_that_is_elsewhere(out: Path, tmp_path: Path) -> None:
+    files_there = fsspec.filesystem("memory")
+    files_there.put(str(out), "/bucket/out", recursive=True)
+    try:
+        with pytest.raises(UsageError, match="say with -o where"):
+            finalize("memory://bucket/out")
+        there = finalize("memory://bucket/out", "png", tmp_path / "there")
+        here = finalize(out, "png", tmp_path / "here")
+    finally:
+        files_there.rm("/bucket", recursive=True)
+    assert there.annotations == here.annotations == {"a cat": 3, "the dog": 3}
+    masks = {name: content for name, content in files(there.folder).items() if name.endswith(".png")}
+    assert masks == {name: content for name, content in files(here.folder).items() if name.endswith(".png")}
+    assert len(masks) == 8

@@ -61,3 +61,14 @@ def test_no_classes(call, shelf: Path) -> None:
     assert outcome.code == 8
     assert "names no classes" in outcome.err
     assert not Path("out").exists()
+
+
+def test_shards_are_labelled_together(call, shelf: Path, model: Path) -> None:
+    line = ("label", "shelf", "--classes", "classes.txt", "-o", "out", "--model", model, "--rows-per-part", 1)
+    first = call(*line, "--shard", "0/2")
+    assert first.code == 0, first.err
+    (record,) = first.records
+    assert record["finished"] is False
+    assert not Path("out/coco").exists()
+    (record,) = call(*line, "--shard", "1/2").records
+    assert sum(record["pictures"].values()) == 3
