@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 import made_runs
+from clipseg.batch import report
+from clipseg.batch import survey as surveying
 from clipseg.batch.reading import Run
 from clipseg.batch.report import write_report
 from clipseg.batch.summary import EDGES
@@ -184,6 +186,19 @@ def test_pictures_with_prompts_of_their_own(tmp_path: Path) -> None:
         ("wood", 1, 1),
     ]
     assert re.search(r"wood\s*1 of 1", Elements(write_report(tmp_path / "out").read_text(encoding="utf-8")).text)
+
+
+def test_thousands_of_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surveying, "MOST_PROMPTS", 40)
+    monkeypatch.setattr(report, "MOST_ROWS", 30)
+    monkeypatch.setattr(report, "MOST_SHEETS", 2)
+    shelf = {f"{n:02}.jpg": {f"thing {n}": rectangle(SIZE_HW, (0, 0, 9, 9))} for n in range(60)}
+    own = {name: list(inside) for name, inside in shelf.items()}
+    made_runs.run(tmp_path / "out", made_runs.pictures(tmp_path / "shelf", shelf), shelf, ("wood",), own=own)
+    elements = Elements(write_report(tmp_path / "out").read_text(encoding="utf-8"))
+    assert "60 pictures, 61 prompts" in elements.text
+    assert "and 31 more, found less often" in elements.text
+    assert [tag for tag, _ in elements.tags].count("h3") == 2
 
 
 def test_numbers_below_nothing(out: Path) -> None:

@@ -26,6 +26,7 @@ from clipseg.processing.images import FileContent, reduced_rgb
 REPORT = "report.html"
 THUMBNAIL = 336  # pixels of a thumbnail's longer side: twice what it is shown at
 MOST_SHEETS = 24  # labels that have sheets of their own, those found most often
+MOST_ROWS = 200  # labels in the table, likewise
 ALPHA = 0.55
 _MOMENTS = 48  # bars of the throughput
 
@@ -56,7 +57,7 @@ def write_report(
 
 
 def _page(run: Run, found: Survey, progress: Callable[[int, int], None]) -> str:
-    places = {prompt.label: place for place, prompt in enumerate(found.prompts)}
+    places = {label: place % len(PALETTE) for place, label in enumerate(run.labels)}
     shown = sorted((prompt for prompt in found.prompts if prompt.found), key=lambda one: -one.found)[:MOST_SHEETS]
     wanted = {number for prompt in shown for _, number in (*prompt.surest, *prompt.doubtful)} | set(found.sample)
     pictures: dict[int, tuple[Picture, Image.Image]] = {}
@@ -67,7 +68,7 @@ def _page(run: Run, found: Survey, progress: Callable[[int, int], None]) -> str:
     legend = "".join(f"<span>{chip(place)}{text(label)}</span>" for label, place in places.items())
     body = [
         *_head(run, found),
-        *_prompts(found),
+        *_prompts(found, places),
         *_charts(run, found),
         "<h2>Drawn at random</h2>",
         f"<p>{len(drawn)} of {found.counts.ok:,} pictures, with all their masks.</p>",
@@ -77,11 +78,11 @@ def _page(run: Run, found: Survey, progress: Callable[[int, int], None]) -> str:
         *_errors(found),
         f"<footer>Made by clipseg from {text(run.folder.path)}.</footer>",
     ]
-    return page(f"{Path(run.folder.path).name}: {_title(run, found)}", body)
+    return page(f"{Path(run.folder.path).name}: {_title(run)}", body)
 
 
-def _title(run: Run, found: Survey) -> str:
-    pictures, prompts = run.description.rows, len(found.prompts)
+def _title(run: Run) -> str:
+    pictures, prompts = run.description.rows, len(run.labels)
     return f"{pictures:,} picture{'s' * (pictures != 1)}, {prompts:,} prompt{'s' * (prompts != 1)}"
 
 
@@ -94,7 +95,7 @@ def _head(run: Run, found: Survey) -> list[str]:
     state = "finished" if run.finished else f"not finished: {counts.missing:,} pictures are missing"
     versions = ", ".join(f"{name} {version}" for name, version in about.versions.items())
     return [
-        f"<h1>{text(_title(run, found))}</h1>",
+        f"<h1>{text(_title(run))}</h1>",
         f'<p class="about">{text(Path(run.folder.path).name)}, {text(state)}</p>',
         tiles(
             [
@@ -119,8 +120,8 @@ def _head(run: Run, found: Survey) -> list[str]:
     ]
 
 
-def _prompts(found: Survey) -> list[str]:
-    """-> a table with a row for each prompt."""
+def _prompts(found: Survey, places: Mapping[str, int]) -> list[str]:
+    """-> a table with a row for each prompt, or for those found most often."""
     headings = [
         ("Prompt", "name"),
         ("Found in", "number"),
@@ -129,7 +130,10 @@ def _prompts(found: Survey) -> list[str]:
         ("Presence", ""),
     ]
     rows = []
-    for place, prompt in enumerate(found.prompts):
+    order = {prompt.label: place for place, prompt in enumerate(found.prompts)}
+    told = sorted(sorted(found.prompts, key=lambda one: -one.found)[:MOST_ROWS], key=lambda one: order[one.label])
+    for prompt in told:
+        place = places[prompt.label]
         part = prompt.found / prompt.asked if prompt.asked else 0.0
         rows.append(
             (
@@ -145,7 +149,9 @@ def _prompts(found: Survey) -> list[str]:
         "mean probability inside a mask, from 0 to 1. Presence: how sure the model is that it is there at all, of all "
         "pictures. A mask for what is not there shows as low presence."
     )
-    return ["<h2>Prompts</h2>", f"<p>{text(about)}</p>", table(headings, rows)]
+    more = len(places) - len(told)
+    rest = f"<p>and {more:,} more, found less often</p>" if more else ""
+    return ["<h2>Prompts</h2>", f"<p>{text(about)}</p>", table(headings, rows), rest]
 
 
 def _charts(run: Run, found: Survey) -> list[str]:

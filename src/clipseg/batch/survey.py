@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from clipseg.batch.columns import OK
 from clipseg.batch.packages import arrow
 from clipseg.batch.reading import Counts, Run
-from clipseg.batch.summary import EDGES
+from clipseg.batch.summary import EDGES, MOST_PROMPTS
 from clipseg.data.listed import drawn_share
 from clipseg.formats.classes import one_line
 
@@ -69,7 +69,7 @@ class Survey:
 
     Fields
         counts    how many pictures are done, failed and missing
-        prompts   a survey for each label
+        prompts   a survey for each label, of the first `summary.MOST_PROMPTS`
         kinds     kind of error -> how many pictures
         failures  the ids of the first few, and their errors
         times     pictures by the milliseconds they took, from each of `MS_EDGES` on
@@ -86,7 +86,7 @@ class Survey:
 
 def survey(run: Run, *, sample: int = 24, each: int = 6) -> Survey:
     """A run -> its survey, with so many pictures drawn at random, and so many of the surest and least sure masks."""
-    prompts = {label: PromptSurvey(label) for label in run.labels}
+    prompts = {label: PromptSurvey(label) for label in run.labels[:MOST_PROMPTS]}
     kinds: Counter[str] = Counter()
     failures: list[tuple[str, str]] = []
     times = np.zeros(len(MS_EDGES), np.int64)
@@ -124,7 +124,10 @@ def _count(prompts: dict[str, PromptSurvey], table: Any, numbers: NDArray[np.int
     shares = area / pixels[owners]
     places = names.indices.to_numpy()
     for place, name in enumerate(names.dictionary.to_pylist()):
-        prompt, asked = prompts[one_line(name)], places == place
+        prompt = prompts.get(one_line(name))
+        if prompt is None:
+            continue
+        asked = places == place
         found = asked & (area > 0)
         prompt.asked += int(asked.sum())
         prompt.found += int(found.sum())
