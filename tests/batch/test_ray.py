@@ -140,9 +140,20 @@ def test_a_cluster_makes_what_one_process_makes_and_either_goes_on_with_the_othe
 
 
 @slow_cluster
-def test_too_small_a_cluster_is_refused(collection, model, tmp_path):
-    with pytest.raises(UsageError, match=r"there is no Ray cluster at 127\.0\.0\.1:9"):
-        small_run(collection, tmp_path, model, engine="ray", address="127.0.0.1:9")
+def test_a_cluster_that_is_there_is_used_and_left_and_one_that_is_too_small_refused(
+    collection, model, tmp_path, undisturbed
+):
+    import ray
+
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        with pytest.raises(UsageError, match="3 workers and the tasks that decode for them need 4 processors"):
+            small_run(collection, tmp_path, model, engine="ray", workers=3)
+        assert small_run(collection, tmp_path, model, engine="ray", workers=2).finished
+        assert ray.is_initialized()
+    finally:
+        ray.shutdown()
+    assert rows(tmp_path).equals(undisturbed)
 
 
 @slow_cluster
