@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 import ready
-from clipseg.batch.running import Outcome, run
 from clipseg.batch.run_folder import RunFolder
+from clipseg.batch.running import Outcome, run
 
 PROMPTS = ("a cat", "wood AND NOT jar")
 

@@ -108,6 +108,9 @@ def test_too_many_failures_end_it_and_what_is_done_stays(spoilt, model, tmp_path
     done = len(parts_of(tmp_path / "out"))
     assert done < 7
     assert not list(tmp_path.glob("out/run-*/_SUCCESS"))
+    last = RunFolder.find(tmp_path / "out").entries()[-1]
+    assert last["event"] == "failed"
+    assert last["error"].startswith("DataError: ")
     outcome = small_run(spoilt, tmp_path / "out", model, max_error_rate=0.3)
     assert (outcome.finished, outcome.summary["errors"]) == (True, 6)
 

@@ -60,7 +60,7 @@ def read_size(text: int | str) -> int:
 
 
 def read_shard(text: str) -> tuple[int, int]:
-    """The text i/n -> which share, counted from 0, of how many; i from 0 to n - 1, or from 1 to n. Raises UsageError."""
+    """i/n, with i from 0 to n - 1 or from 1 to n -> which share, counted from 0, of how many. Raises UsageError."""
     match = _SHARD.fullmatch(text.strip())
     if match is None or not int(match[2]) or int(match[1]) > int(match[2]):
         raise UsageError(f"shard is {text!r}; expected i/n, such as 0/8 to 7/8 or 1/8 to 8/8")

@@ -13,7 +13,7 @@ import os
 import platform
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from clipseg.batch.progress import Meter, Progress, Watcher
 from clipseg.batch.run_folder import LOG, PARTS, RunFolder
 from clipseg.batch.storage import storage_of
 from clipseg.batch.summary import counted, summary_of
-from clipseg.errors import UsageError
+from clipseg.errors import ClipsegError, OutputError, UsageError
 from clipseg.folder_lock import held
 from clipseg.prompting.prompts import PromptSource
 from clipseg.signals import Stop
@@ -145,6 +145,10 @@ def carry_on(folder: RunFolder, how: Engine, watcher: Watcher | None = None, *, 
         summary = finish(folder, meter, anew=bool(todo))
         if summary is not None and todo:
             folder.write_log("end", log, worker=worker, rows=summary["rows"], errors=summary["errors"])
+    except ClipsegError as error:
+        with suppress(OutputError):  # of a full disk, for one
+            folder.write_log("failed", log, worker=worker, error=f"{type(error).__name__}: {error}")
+        raise
     finally:
         folder.storage.flush()
     return Outcome(folder, summary is not None, None, meter.now(), summary)
