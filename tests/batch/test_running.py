@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 
 import ready
+from clipseg.batch import running
 from clipseg.batch.columns import schema
 from clipseg.batch.engine import Engine
+from clipseg.batch.parts import Loading
 from clipseg.batch.run_folder import RunFolder
 from clipseg.batch.running import carry_on, retry
 from clipseg.batch.status import status_of
@@ -226,3 +228,20 @@ def test_rows_that_are_not_those_of_the_manifest_are_found(collection, model, tm
     (first.parents[1] / "_SUCCESS").unlink()
     with pytest.raises(DataError, match="does not have the rows of the manifest"):
         small_run(collection, tmp_path, model)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "device", "workers", "devices"),
+    [
+        (0, "auto", None, ["auto"]),
+        (0, "cpu", 3, ["cpu", "cpu", "cpu"]),
+        (1, "auto", None, ["cuda:0"]),
+        (4, "auto", None, ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]),
+        (2, "cuda", 3, ["cuda:0", "cuda:1", "cuda:0"]),
+        (4, "cuda:2", None, ["cuda:2"]),
+        (4, "cpu", None, ["cpu"]),
+    ],
+)
+def test_each_gpu_has_a_process(monkeypatch, gpus, device, workers, devices):
+    monkeypatch.setattr(running.torch.cuda, "device_count", lambda: gpus)
+    assert running.devices_of(Engine(workers=workers, loading=Loading(device))) == devices

@@ -17,6 +17,8 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from clipseg.batch.beginning import begin
 from clipseg.batch.engine import MAX_ERROR_RATE, MIN_FREE, Engine, read_shard, read_size
 from clipseg.batch.jobs import Job, job_of
@@ -206,7 +208,7 @@ def _reports(task: Task, parts: Sequence[int], how: Engine, meter: Meter, stop: 
 
         yield from run_ray(task, parts, meter, stop, workers=how.workers, address=how.address)
         return
-    devices = _devices(how)
+    devices = devices_of(how)
     if len(devices) == 1:
         yield from run_here(task, parts, meter, stop)
     else:
@@ -214,10 +216,8 @@ def _reports(task: Task, parts: Sequence[int], how: Engine, meter: Meter, stop: 
         yield from run_workers(task, parts, meter, stop, devices, threads)
 
 
-def _devices(how: Engine) -> list[str]:
-    """-> the device of each process."""
-    import torch
-
+def devices_of(how: Engine) -> list[str]:
+    """How a run is carried out -> the device of each process."""
     device, count = how.loading.device, torch.cuda.device_count()
     if device not in ("auto", "cuda") or not count:
         return [device] * (how.workers or 1)
