@@ -170,9 +170,9 @@ def test_a_picture_that_is_gone_is_grey(out: Path, shelf: Path) -> None:
 
 
 def test_a_run_that_has_hardly_begun(tmp_path: Path, shelf: Path) -> None:
-    made_runs.run(tmp_path / "out", shelf, parts=0)
+    made_runs.run(tmp_path / "out", shelf, parts=0).write_log("failed", error="OutputError: the disk is full")
     page = Elements(write_report(tmp_path / "out", tmp_path / "page.html").read_text(encoding="utf-8"))
-    assert "not finished: 5 pictures are missing" in page.text
+    assert "not finished: 5 pictures are missing; it was ended by OutputError: the disk is full" in page.text
     assert not page.pictures()
 
 

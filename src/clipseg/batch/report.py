@@ -93,6 +93,9 @@ def _head(run: Run, found: Survey) -> list[str]:
     masks = sum(prompt.found for prompt in found.prompts)
     rate = throughput(run.folder)
     state = "finished" if run.finished else f"not finished: {counts.missing:,} pictures are missing"
+    last = next(iter(run.folder.entries()[-1:]), {})
+    if last.get("event") == "failed":
+        state += f"; it was ended by {last.get('error')}"
     versions = ", ".join(f"{name} {version}" for name, version in about.versions.items())
     return [
         f"<h1>{text(_title(run))}</h1>",
