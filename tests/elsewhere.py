@@ -11,21 +11,21 @@ from pathlib import Path
 HOLD = """
 import pathlib, sys, time
 from clipseg.folder_lock import held
-with held(pathlib.Path(sys.argv[1])):
+with held(pathlib.Path(sys.argv[1]), shared=len(sys.argv) > 3):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
 """
 
 
-def holding(folder: Path, seconds: float) -> list[str]:
+def holding(folder: Path, seconds: float, shared: bool = False) -> list[str]:
     """-> the command that holds a folder for some time, and says so once it does."""
-    return [sys.executable, "-c", HOLD, str(folder), str(seconds)]
+    return [sys.executable, "-c", HOLD, str(folder), str(seconds), *["shared"] * shared]
 
 
 @contextmanager
-def held_elsewhere(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Have another process hold a folder within the block."""
-    with subprocess.Popen(holding(folder, 60), stdout=subprocess.PIPE, text=True) as process:
+def held_elsewhere(folder: Path, seconds: float = 60, shared: bool = False) -> Iterator[subprocess.Popen[str]]:
+    """Have another process hold a folder within the block, or so long."""
+    with subprocess.Popen(holding(folder, seconds, shared), stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "held\n"

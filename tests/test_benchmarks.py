@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -40,3 +42,16 @@ def test_an_unknown_case_is_named_with_those_there_are_and_the_page_has_them_all
     assert "clip_forward" in names
     page = (ROOT / "docs" / "benchmarks.md").read_text()
     assert [name for name in names if f"| `{name}` |" not in page] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["speed", "memory", "resume"])
+def test_batches(what: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "batch.py"), what, "--tiny", "--folder", str(tmp_path)]
+    result = subprocess.run([*command, "--rounds", "1"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    measured = json.loads(result.stdout)
+    assert measured["benchmark"] == what
+    figure = {"speed": "share", "memory": "per_second", "resume": "seconds_to_first_picture"}[what]
+    assert measured[figure] > 0
+    assert list(tmp_path.iterdir()) == []

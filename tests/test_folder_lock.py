@@ -1,5 +1,6 @@
 """A folder is held by one process at a time, and by none that is dead."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from clipseg import folder_lock
 from clipseg.errors import OutputError
 from clipseg.folder_lock import LOCK_NAME, held
 from elsewhere import held_elsewhere, holding
@@ -51,6 +53,37 @@ def test_one_after_the_other(tmp_path):
     for _ in range(2):
         with held(folder):
             assert folder.is_dir()
+
+
+def test_some_share_a_folder_and_then_nobody_has_it_alone(tmp_path):
+    with held_elsewhere(tmp_path, shared=True):
+        with held(tmp_path, shared=True):
+            pass
+        with pytest.raises(OutputError, match="being written by another"), held(tmp_path):
+            pytest.fail("it was shared")
+        with held(tmp_path, name=".another"):  # which is another thing
+            pass
+    with held_elsewhere(tmp_path), pytest.raises(OutputError, match="being written"), held(tmp_path, shared=True):
+        pytest.fail("it was held alone")
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EIO])
+def test_a_file_system_that_knows_no_locks(tmp_path, monkeypatch, caplog, number):
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(folder_lock.fcntl, "lockf", refuse)
+    if number == errno.EIO:
+        with pytest.raises(OutputError, match="cannot be locked"), held(tmp_path):
+            pytest.fail("it was broken")
+        return
+    with held(tmp_path):
+        assert "cannot be locked here (No locks available)" in caplog.text
+
+
+def test_who_waits_has_it_next(tmp_path):
+    with held_elsewhere(tmp_path, seconds=0.5) as process, held(tmp_path, wait=True):
+        assert process.poll() is not None or (tmp_path / LOCK_NAME).read_text() == str(os.getpid())
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

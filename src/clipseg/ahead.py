@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Generic, NoReturn, TypeVar
 
 from clipseg.processing.images import FileContent, file_name
+from clipseg.processing.on_demand import ShownPicture
 
 T = TypeVar("T")
 
@@ -98,7 +99,7 @@ class ReadAhead(Generic[T]):
 
     def _begun(self, source: Any) -> Callable[[], T]:
         settled = source if self._listed else _streamed(source)
-        if self._threads is not None and isinstance(settled, (str, os.PathLike, bytes, FileContent)):
+        if self._threads is not None and isinstance(settled, (str, os.PathLike, bytes, FileContent, ShownPicture)):
             return self._threads.submit(self._prepare, settled).result
         prepared = cache(partial(self._prepare, source))
         if not self._listed:
@@ -110,7 +111,7 @@ def _streamed(source: Any) -> Any:
     """A picture that may change with the next one -> what a thread may have of it: bytes, or the bytes of its file."""
     if isinstance(source, (str, os.PathLike)):
         return content_of(source)
-    return source if isinstance(source, bytes) else None
+    return source if isinstance(source, (bytes, FileContent, ShownPicture)) else None
 
 
 def content_of(path: str | os.PathLike[str]) -> FileContent | None:

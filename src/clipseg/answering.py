@@ -17,6 +17,7 @@ from clipseg.fits import Fit
 from clipseg.masks.masks import Masks
 from clipseg.masks.options import MaskOptions
 from clipseg.processing.images import PictureSource
+from clipseg.processing.on_demand import SettledPicture
 from clipseg.prompting.questions import Question
 
 
@@ -44,14 +45,16 @@ class Answered:
     batch_size: int
     reduced_decoding: bool
 
-    def __call__(self, pictures: Iterable[PictureSource | ImageFeatures]) -> Iterator[Masks]:
+    def __call__(self, pictures: Iterable[PictureSource | SettledPicture | ImageFeatures]) -> Iterator[Masks]:
         """Pictures or features -> the masks of each. Raises PictureError when the turn of one comes that has none."""
         for one in self.each(pictures):
             if isinstance(one, PictureError):
                 raise one
             yield one
 
-    def each(self, pictures: Iterable[PictureSource | ImageFeatures]) -> Generator[Masks | PictureError, None, None]:
+    def each(
+        self, pictures: Iterable[PictureSource | SettledPicture | ImageFeatures]
+    ) -> Generator[Masks | PictureError, None, None]:
         """Pictures or features -> the masks of each, or why there are none; the others are done all the same."""
         for features in self.encoder.each(pictures, self.batch_size, self.fit, self.reduced_decoding):
             if isinstance(features, PictureError):

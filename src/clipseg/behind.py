@@ -8,8 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event, Semaphore
 from typing import TypeVar
 
-import torch
-
 T = TypeVar("T")
 
 
@@ -24,6 +22,8 @@ def lone_threads(count: int, name: str) -> ThreadPoolExecutor:
     lets all of them sleep between any two steps, so that the model takes half as long again. How many threads torch
     has elsewhere stays as it is.
     """
+    import torch  # not before it is needed: a command line is to answer at once
+
     pool = ThreadPoolExecutor(count, name)
     everywhere = torch.get_num_threads()
     begun, go_on = Semaphore(0), Event()

@@ -20,7 +20,7 @@ from clipseg.fits import DEFAULT_FIT, FITS, Fit, FittedPicture, centre_square, o
 from clipseg.modeling.segmentation import EncodedImages
 from clipseg.processing.image_processors import ImageProcessor
 from clipseg.processing.images import PictureSource
-from clipseg.processing.on_demand import shown_and_whole
+from clipseg.processing.on_demand import SettledPicture, shown_and_whole
 from clipseg.runtime.memory import in_parts, prompts_at_once
 from clipseg.runtime.runner import Runner
 from clipseg.tiling import BoxXYXY, TilePlan
@@ -78,7 +78,7 @@ class PictureEncoder:
 
     def features(
         self,
-        pictures: Iterable[PictureSource | ImageFeatures],
+        pictures: Iterable[PictureSource | SettledPicture | ImageFeatures],
         batch_size: int,
         fit: Fit | None,
         reduced_decoding: bool = False,
@@ -91,7 +91,7 @@ class PictureEncoder:
 
     def each(
         self,
-        pictures: Iterable[PictureSource | ImageFeatures],
+        pictures: Iterable[PictureSource | SettledPicture | ImageFeatures],
         batch_size: int,
         fit: Fit | None,
         reduced_decoding: bool = False,
@@ -131,7 +131,7 @@ class PictureEncoder:
         """-> how long the shorter side of a picture has to stay: twice the model's input, or of no input at all."""
         return 2 * max(self._processor.size.values()) if self._processor.do_resize else None
 
-    def _prepared(self, fit: Fit, least: int | None, source: PictureSource | ImageFeatures) -> _Coming:
+    def _prepared(self, fit: Fit, least: int | None, source: PictureSource | SettledPicture | ImageFeatures) -> _Coming:
         """A picture -> it and the model's input made of it, features -> themselves. Threads may do this."""
         if isinstance(source, ImageFeatures):
             return source

@@ -33,9 +33,6 @@ def threads_end() -> Iterator[None]:
     assert threads() == []
 
 
-# -- on the command line ---------------------------------------------------------------------------------------------
-
-
 def test_writing_is_behind_and_what_is_said_is_in_order(call, draw, folder, model, monkeypatch) -> None:
     for number in range(6):
         draw(f"in/{number}.png", (20 + number, 20))

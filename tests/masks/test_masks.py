@@ -343,3 +343,10 @@ def test_overlays_need_the_picture_that_was_segmented() -> None:
         masks.overlay("kitchen.jpg")  # type: ignore[arg-type]
     with pytest.raises(PictureError, match="34x21"):
         Masks(masks.logits, masks.labels, masks.size_hw, turned)
+
+
+def test_masks_and_their_means_at_once_are_both_one_by_one() -> None:
+    masks = random_masks()
+    insides, means = zip(*masks.each_measured(0.3), strict=True)
+    assert torch.stack(insides).equal(masks.binary(0.3))
+    assert torch.tensor(means).equal(masks.mean_inside(0.3))

@@ -14,15 +14,10 @@ from pathlib import Path
 from clipseg.cli.options import Adder, added, option
 from clipseg.errors import PictureNotFoundError, UsageError
 from clipseg.formats.table import FORMATS
+from clipseg.processing.images import SUFFIXES
 
 STANDARD = "-"
 STANDARD_STEM = "stdin"
-
-SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2"),
-    *(".ppm", ".pgm", ".pbm", ".qoi", ".tga", ".mpo"),
-)
-"""What makes a file of a folder a picture; one that is named is opened whatever it is called."""
 
 KINDS = ("mask", "preview", *(name for name, row in FORMATS.items() if name != "png" and row.scope != "data set"))
 """What the names of results end in, before the suffix and the number of a part."""

@@ -33,6 +33,8 @@ COMMANDS = {
     "prompt": ("clipseg.cli.prompt", "prompt", "Make, mix and show files of prompts."),
     "video": ("clipseg.cli.video", "video", "Cut out of a video what prompts name or show."),
     "analyse": ("clipseg.cli.analyse", "analyse", "Compare the styles in which examples can be shown."),
+    "batch": ("clipseg.cli.batch", "batch", "Segment a whole collection, in a run that survives whatever ends it."),
+    "label": ("clipseg.cli.label", "label", "Label a folder of pictures: a data set to look through and train on."),
     "models": ("clipseg.cli.models", "models", "List, fetch and remove models."),
     "convert": ("clipseg.cli.convert", "convert", "Turn original checkpoints into a model folder, and back."),
     "export": ("clipseg.cli.export", "export", "Write a model as graphs for ONNX Runtime, OpenVINO or torch."),

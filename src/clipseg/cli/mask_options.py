@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipseg.cli.inputs import SUFFIXES, Picture, is_file
+from clipseg.cli.inputs import Picture, is_file
 from clipseg.cli.options import Adder, added, option
 from clipseg.cli.values import near
 from clipseg.errors import PictureError, PictureNotFoundError, UsageError
 from clipseg.masks.options import OPTIONS, MaskOptions, Option
+from clipseg.processing.images import SUFFIXES
 
 if TYPE_CHECKING:
     from clipseg.masks.masks import Masks

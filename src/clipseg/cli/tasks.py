@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clipseg.behind import following
 from clipseg.cli import terminal
 from clipseg.cli.completing import files
 from clipseg.cli.inputs import STANDARD, Picture, find_pictures, input_options
@@ -151,8 +152,6 @@ def carry_out(task: Task) -> int:
 
 def _work(task: Task, plan: Plan, segmenter: Segmenter, tally: Tally, stack: ExitStack) -> None:
     """Read ahead of the model, and write behind it: what is said of a picture is said when its files are there."""
-    from clipseg.behind import following
-
     answered = segmenter.asking(
         task.asked.prompts,
         negative=task.asked.negatives,

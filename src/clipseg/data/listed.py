@@ -108,13 +108,18 @@ def split_named(name: str) -> str:
     return _SPLIT_NAMES.get(re.sub(r"[-_]?(19|20)\d\d$", "", plain), plain)
 
 
+def drawn_share(picture_name: str) -> float:
+    """The name of a picture's file -> a number from 0 to 1, always the same: as good as drawn for it at random."""
+    digest = hashlib.sha256(unicodedata.normalize("NFC", picture_name).encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
 def is_held_out(picture_name: str, val_share: float) -> bool:
     """Whether a picture of that file name belongs to "val", where the data has no such split of its own.
 
     A hash of the name decides, so that a picture stays on its side when others are added, and all its entries with it.
     """
-    digest = hashlib.sha256(unicodedata.normalize("NFC", picture_name).encode("utf-8", "surrogateescape")).digest()
-    return int.from_bytes(digest[:8], "big") < val_share * 2**64
+    return drawn_share(picture_name) < val_share
 
 
 def in_split(entries: Sequence[Entry], split: str | None, val_share: float) -> list[Entry]:

@@ -6,8 +6,9 @@ that a run which was ended can be run again; no more than one picture's masks ar
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -89,7 +90,8 @@ class CocoWriter:
         """
         labels = [Classes([label]).names[0] for label in masks.labels]
         height, width = masks.size_hw
-        annotations = [self._annotation(region) for region in regions(masks, threshold, instances=self._instances)]
+        found = regions(masks, threshold, instances=self._instances)
+        annotations = [{"label": one_line(region.label), **annotation_row(region, self._written)} for region in found]
         row = {"file_name": file_name, "width": width, "height": height, "labels": labels, "annotations": annotations}
         self._journal.add(row)
         return self._id_of(file_name)
@@ -101,17 +103,6 @@ class CocoWriter:
 
     def _id_of(self, file_name: str) -> int:
         return self._ids.setdefault(file_name, max(self._ids.values(), default=0) + 1)
-
-    def _annotation(self, region: Region) -> dict[str, Any]:
-        x0, y0, x1, y1 = region.box_xyxy
-        return {
-            "label": one_line(region.label),
-            "segmentation": self._written(region.mask),
-            "area": region.area,
-            "bbox": [x0, y0, x1 - x0, y1 - y0],
-            "iscrowd": 0,
-            "score": round(region.score, 6),
-        }
 
     def _whole(self) -> Iterator[str]:
         """-> the file, piece by piece: what was there before, and the journal."""
@@ -130,22 +121,44 @@ class CocoWriter:
         replaced = {self._ids[name] for name in self._journal.keys}
         kept = [row for row in self._before["annotations"] if row["image_id"] not in replaced]
         last = max((row["id"] for row in kept if type(row.get("id")) is int), default=0)
-        items = _Items()
-        yield '{"annotations": ['
-        yield from map(items.text, kept)
-        for row in self._journal.rows():
-            number = self._ids[row["file_name"]]
-            size = {"file_name": row["file_name"], "width": row["width"], "height": row["height"]}
-            images[number] = {**images.get(number, {"id": number}), **size}
-            for label in row["labels"]:
-                category(label)
-            for annotation in row["annotations"]:
-                last += 1
-                ids = {"id": last, "image_id": number, "category_id": category(annotation.pop("label"))}
-                yield items.text({**ids, **annotation})
-        rest = {**self._before, "categories": categories, "images": list(images.values())}
-        del rest["annotations"]
-        yield f"],\n{json_text(rest)[1:]}\n"
+
+        def annotations() -> Iterator[Row]:
+            yield from kept
+            number = last
+            for row in self._journal.rows():
+                image = self._ids[row["file_name"]]
+                size = {"file_name": row["file_name"], "width": row["width"], "height": row["height"]}
+                images[image] = {**images.get(image, {"id": image}), **size}
+                for label in row["labels"]:
+                    category(label)
+                for annotation in row["annotations"]:
+                    number += 1
+                    ids = {"id": number, "image_id": image, "category_id": category(annotation.pop("label"))}
+                    yield {**ids, **annotation}
+
+        rest = {name: value for name, value in self._before.items() if name not in ("annotations", "images")}
+        return dataset_text(annotations(), images.values(), {**rest, "categories": categories})
+
+
+def annotation_row(region: Region, written: Callable[[NDArray[np.bool_]], Any]) -> Row:
+    """A region, and one of `SEGMENTATIONS` -> its annotation, but for ids and category."""
+    x0, y0, x1, y1 = region.box_xyxy
+    return {
+        "segmentation": written(region.mask),
+        "area": region.area,
+        "bbox": [x0, y0, x1 - x0, y1 - y0],
+        "iscrowd": 0,
+        "score": round(region.score, 6),
+    }
+
+
+def dataset_text(annotations: Iterable[Row], images: Iterable[Row], rest: Mapping[str, Any]) -> Iterator[str]:
+    """What a data set lists, and all else in it -> its JSON, piece by piece; each is asked for when its turn comes."""
+    yield '{"annotations": ['
+    yield from _items(annotations)
+    yield '],\n"images": ['
+    yield from _items(images)
+    yield f"],\n{json_text(rest)[1:]}\n"
 
 
 def _added_picture(row: Row) -> str:
@@ -205,12 +218,11 @@ class CocoResultsWriter:
         self._journal.close(self._whole() if kind is None else None)
 
     def _whole(self) -> Iterator[str]:
-        items, replaced = _Items(), set(self._journal.keys)
+        replaced = set(self._journal.keys)
+        kept = (row for row in self._before if row["image_id"] not in replaced)
+        added = ({"image_id": row["image_id"], **result} for row in self._journal.rows() for result in row["results"])
         yield "["
-        yield from (items.text(row) for row in self._before if row["image_id"] not in replaced)
-        for row in self._journal.rows():
-            for result in row["results"]:
-                yield items.text({"image_id": row["image_id"], **result})
+        yield from _items(chain(kept, added))
         yield "]\n"
 
 
@@ -221,15 +233,12 @@ def _added_results(row: Row) -> int:
     return _id(row["image_id"])
 
 
-class _Items:
-    """The items of a JSON list, a line each."""
-
-    def __init__(self) -> None:
-        self._comma = ""
-
-    def text(self, item: Mapping[str, Any]) -> str:
-        comma, self._comma = self._comma, ","
-        return f"{comma}\n{json_text(item)}"
+def _items(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Rows -> the items of a JSON list, a line each."""
+    comma = ""
+    for row in rows:
+        yield f"{comma}\n{json_text(row)}"
+        comma = ","
 
 
 # Reading

@@ -107,14 +107,20 @@ class VocWriter:
             height, width = masks.size_hw
             raise UsageError(f"the picture is {picture.height}x{picture.width} but its masks are {height}x{width}")
         numbers = np.array([0, *(self._classes.number(label) + 1 for label in masks.labels)])
+        return self.add_classes(numbers[masks.label_map(threshold).numpy()], file_name, picture)
+
+    def add_classes(self, classes: NDArray[np.integer], file_name: str, picture: Image.Image | None = None) -> Path:
+        """(H, W) numbers of classes, 0 background, the name of their picture, and that -> the file of the classes.
+
+        Raises as `add`, but knows no masks.
+        """
         if len(self._classes.names) != self._named:
             self._name_classes()
         stem = self._stems.taken(file_name)
-        classes = numbers[masks.label_map(threshold).numpy()]
         objects, places = _objects(classes)
         if picture is not None:
             self._save_jpeg(self._folder / PICTURES / f"{stem}.jpg", picture)
-        write_text(self._folder / ANNOTATIONS / f"{stem}.xml", self._annotation(stem, objects, masks.size_hw))
+        write_text(self._folder / ANNOTATIONS / f"{stem}.xml", self._annotation(stem, objects, classes.shape))
         save_picture(self._folder / OBJECTS / f"{stem}.png", label_picture(places))
         path = self._folder / MASKS / f"{stem}.png"
         save_picture(path, label_picture(classes))
@@ -145,7 +151,7 @@ class VocWriter:
             write_text(path, f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}{''.join(rows)}")
         self._named = len(names) - 1
 
-    def _annotation(self, stem: str, objects: Sequence[_Object], size_hw: tuple[int, int]) -> str:
+    def _annotation(self, stem: str, objects: Sequence[_Object], size_hw: tuple[int, ...]) -> str:
         """-> the XML of a picture."""
         root = ElementTree.Element("annotation")
         _fill(root, {"folder": one_line(self._folder.absolute().name), "filename": f"{stem}.jpg"})

@@ -9,7 +9,7 @@ a picture in which nothing is. Pictures belong into the folder `images` beside `
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -63,17 +63,12 @@ class YoloWriter:
         Raises as `Masks.binary`, UsageError for a second picture of one stem, and as `Stems.taken` and OutputError.
         """
         stem = self._stems.taken(file_name)
-        height, width = masks.size_hw
-        lines = []
-        for label, inside in zip(masks.labels, masks.each_binary(threshold), strict=True):
-            number = self._classes.number(label)
-            for ring in rings(inside.numpy()):
-                fractions = (ring / (width, height)).ravel().tolist()
-                lines.append(" ".join((str(number), *(f"{value:.6f}" for value in fractions))))
+        numbers = map(self._classes.number, masks.labels)
+        text = labels_text(zip(numbers, (inside.numpy() for inside in masks.each_binary(threshold)), strict=True))
         if len(self._classes.names) != self._named:
             self._name_classes()
         path = self._folder / LABELS / f"{stem}.txt"
-        write_text(path, "".join(f"{line}\n" for line in lines))
+        write_text(path, text)
         return path
 
     def __exit__(
@@ -84,14 +79,29 @@ class YoloWriter:
     def _name_classes(self) -> None:
         """Write `data.yaml`, unless it names all classes."""
         path, names = self._folder / NAMES, self._classes.names
-        rows = "".join(f"  {number}: {_quoted(name)}\n" for number, name in enumerate(names))
-        block = f"names:{'' if rows else ' {}'}\n{rows}"
         if not path.exists():
-            write_text(path, f"train: images\nval: images\n{block}")
+            write_text(path, f"train: images\nval: images\n{names_text(names)}")
         elif read_names(path) != names:
-            text = _NAMES.sub(lambda _: block, read_text(path), count=1)
+            text = _NAMES.sub(lambda _: names_text(names), read_text(path), count=1)
             write_text(path, re.sub(r"^nc:[ \t]*\d+", f"nc: {len(names)}", text, flags=re.MULTILINE))
         self._named = len(names)
+
+
+def labels_text(masks: Iterable[tuple[int, NDArray[np.bool_]]]) -> str:
+    """Numbers of classes, each with a mask (H, W) -> what a file of labels holds: a line for each connected part."""
+    lines = []
+    for number, inside in masks:
+        height, width = inside.shape
+        for ring in rings(inside):
+            fractions = (ring / (width, height)).ravel().tolist()
+            lines.append(" ".join((str(number), *(f"{value:.6f}" for value in fractions))) + "\n")
+    return "".join(lines)
+
+
+def names_text(names: Sequence[str]) -> str:
+    """Names of classes -> the end of a `data.yaml`, which lists them."""
+    rows = "".join(f"  {number}: {_quoted(name)}\n" for number, name in enumerate(names))
+    return f"names:{'' if rows else ' {}'}\n{rows}"
 
 
 def _entry(key: str) -> re.Pattern[str]:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from clipseg.errors import PictureError, PromptError, UsageError
 from clipseg.masks import draw
-from clipseg.masks.boxes import boxes_xyxy, counts
+from clipseg.masks.boxes import boxes_xyxy, counts, mean_of
 from clipseg.masks.combine import LOGIT_LIMIT as LOGIT_LIMIT
 from clipseg.masks.combine import Rivals, checked_logits, stretched, united, without
 from clipseg.masks.components import window_of
@@ -199,12 +199,11 @@ class Masks:
 
     def mean_inside(self, threshold: Threshold | None = None) -> torch.Tensor:
         """-> (P,) float32 in 0 to 1: the mean probability inside each binary mask, 0 for an empty one."""
-        means = []
-        for surface, inside in self._each(threshold):
-            window = window_of(inside.numpy())
-            total = (surface.values(window).sigmoid() * inside[window]).sum(dtype=torch.float64)
-            means.append(total / counts(inside[None])[0].clamp(min=1))
-        return torch.stack(means).float()
+        return torch.tensor([mean for _, mean in self.each_measured(threshold)], dtype=torch.float32)
+
+    def each_measured(self, threshold: Threshold | None = None) -> Iterator[tuple[torch.Tensor, float]]:
+        """-> what `binary` and `mean_inside` have for each label, one by one, computed once for both."""
+        return ((inside, mean_of(surface, inside)) for surface, inside in self._each(threshold))
 
     def scores(self) -> torch.Tensor:
         """-> (P,) float32 in 0 to 1: how sure the model is that a label is in the picture at all.

@@ -175,17 +175,20 @@ def _kept(ring: Ring, tolerance: float) -> NDArray[np.bool_]:
     closed = np.concatenate((ring, ring[:1]))
     keep = np.zeros(len(closed), np.bool_)
     keep[[0, far, -1]] = True
-    parts = [(0, far), (far, len(ring))]
-    while parts:
-        start, stop = parts.pop()
-        if stop - start < 2:
-            continue
-        away = _distances(closed[start + 1 : stop], closed[start], closed[stop])
-        worst = int(away.argmax())
-        if away[worst] > tolerance:
-            middle = start + 1 + worst
-            keep[middle] = True
-            parts += [(start, middle), (middle, stop)]
+    parts = np.array([(0, far), (far, len(ring))])  # (K, 2): the vertices that stay at both ends of each
+    while len(parts := parts[parts[:, 1] - parts[:, 0] >= 2]):  # all at once: numpy's calls cost more than its work
+        lengths = parts[:, 1] - parts[:, 0] - 1
+        begins = np.cumsum(lengths) - lengths
+        part = np.repeat(np.arange(len(parts)), lengths)  # (M,): of each vertex between ends
+        places = np.arange(len(part)) - begins[part] + parts[part, 0] + 1
+        away = _distances(closed[places], closed[parts[part, 0]], closed[parts[part, 1]])
+        worst = np.maximum.reduceat(away, begins)
+        furthest = np.flatnonzero(away == worst[part])
+        middles = places[furthest[np.searchsorted(part[furthest], np.arange(len(parts)))]]  # of two alike the first
+        far_off = worst > tolerance
+        parts, middles = parts[far_off], middles[far_off]
+        keep[middles] = True
+        parts = np.concatenate((np.stack((parts[:, 0], middles), 1), np.stack((middles, parts[:, 1]), 1)))
     if keep.sum() < 4:  # a line: give it back the vertex that makes it a triangle
         keep[int(_distances(ring, ring[0], ring[far]).argmax())] = True
     return keep[:-1]

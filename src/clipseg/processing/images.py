@@ -34,6 +34,12 @@ FORMATS = (
     *("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM"),
     *("MPO", "ICO", "DIB", "PCX", "QOI", "SGI", "TGA"),
 )
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2"),
+    *(".ppm", ".pgm", ".pbm", ".qoi", ".tga", ".mpo"),
+)
+"""What makes a file of a folder a picture; one that is named is opened whatever it is called."""
+
 # What a format's reader raises when the file is of another format, as in `Image.open`.
 NOT_THIS_FORMAT = (SyntaxError, IndexError, TypeError, struct.error)
 

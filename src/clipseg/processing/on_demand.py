@@ -4,22 +4,47 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from clipseg.errors import PictureError
 from clipseg.processing.images import FileContent, PictureSource, decoded, flatten, reduced_rgb, to_rgb
 
 
-def shown_and_whole(source: PictureSource | FileContent, least: int | None) -> tuple[Image.Image, Image.Image]:
+@dataclass(frozen=True, eq=False)
+class ShownPicture:
+    """A picture that was decoded elsewhere, and brought to the model's size there: its pixels stay behind.
+
+    Fields
+        pixels   uint8 (h, w, 3), what the model is shown
+        size_hw  of the picture itself
+        name     what errors call it
+    """
+
+    pixels: NDArray[np.uint8]
+    size_hw: tuple[int, int]
+    name: str
+
+
+SettledPicture: TypeAlias = FileContent | ShownPicture
+"""What was read elsewhere, and nobody changes any more."""
+
+
+def shown_and_whole(source: PictureSource | SettledPicture, least: int | None) -> tuple[Image.Image, Image.Image]:
     """A picture -> what the model is to be shown of it, upright and RGB, and the picture itself.
 
     They are one, unless `least` is given and the picture is a JPEG file, or the bytes of one, whose shorter side is
     twice that or more: the first is then decoded at a reduced scale, as `images.reduced_rgb` says, and the second not
-    before its pixels are used. Raises as `to_rgb`.
+    before its pixels are used; those of a `ShownPicture` never can be. Raises as `to_rgb`.
     """
+    if isinstance(source, ShownPicture):
+        nowhere = FileContent(b"", f"{source.name}, of which only what the model is shown is here,")
+        return Image.fromarray(source.pixels), PictureOnDemand(nowhere, source.size_hw)
     if least is None or not isinstance(source, (str, os.PathLike, bytes, FileContent)) or _is_pipe(source):
         picture = to_rgb(source)
         return picture, picture

@@ -30,6 +30,7 @@ from clipseg.masks.png import save_picture
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
 from clipseg.processing.processors import CLIPSegProcessor
 from clipseg.segmenter import Segmenter
+from clipseg.signals import Stop
 from clipseg.training.adapters import added_parameters, merge
 from clipseg.training.curves import draw_curves
 from clipseg.training.distributed import Processes, training_device
@@ -42,7 +43,6 @@ from clipseg.training.progress import Progress, Stopwatch, Summary, Watcher
 from clipseg.training.prompted import PromptedWork
 from clipseg.training.recipes import AnyStage, Settings
 from clipseg.training.run_folder import Checkpoint, Position, RunFolder
-from clipseg.training.signals import Stop
 from clipseg.training.stages import PromptedStage
 from clipseg.training.stepping import NotFiniteError, Stepper
 from clipseg.training.synthetic import SyntheticWork

@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from clipseg.errors import ClipsegError
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
+from clipseg.signals import CAUGHT
 from clipseg.training.distributed import Processes
-from clipseg.training.signals import CAUGHT
 
 Batch: TypeAlias = dict[str, torch.Tensor]
 Losses: TypeAlias = dict[str, torch.Tensor]

@@ -13,11 +13,12 @@ CAUGHT = (signal.SIGTERM, signal.SIGINT)
 class Stop:
     """Within its block, the first SIGTERM or SIGINT sets `asked`; a second one does what it did before.
 
-    Only the main thread can be told so; in others the flag is never set.
+    `number` is that of the signal. Only the main thread can be told so; in others the flag is never set.
     """
 
     def __init__(self) -> None:
         self.asked = False
+        self.number: int | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Stop:
@@ -30,8 +31,8 @@ class Stop:
     ) -> None:
         self._restore()
 
-    def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        self.asked = True
+    def _ask(self, number: int, _frame: FrameType | None) -> None:
+        self.asked, self.number = True, number
         self._restore()
 
     def _restore(self) -> None:
