@@ -38,7 +38,6 @@ ROOMS: dict[str, set[str]] = {
     "tiling": {"errors", "masks"},
     "fits": {"errors", "processing", "masks", "tiling"},
     "ahead": {"processing"},
-    "behind": set(),
     "features": {"errors", "processing", "modeling", "runtime", "tiling", "fits", "ahead"},
     "answering": {"errors", "processing", "prompting", "masks", "fits", "features"},
     "segmenter": {
