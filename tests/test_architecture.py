@@ -80,7 +80,10 @@ ROOMS: dict[str, set[str]] = {
 }  # fmt: skip
 
 NETWORK = {"huggingface_hub", "urllib", "http", "requests", "socket", "httpx"}
-NETWORKED = {"checkpoints/hub.py", "checkpoints/hub_cache.py", "image_utils.py", "client.py", "server/serving.py"}
+NETWORKED = {
+    "checkpoints/hub.py", "checkpoints/hub_cache.py", "image_utils.py", "client.py", "server/serving.py",
+    "batch/ray.py",
+}  # fmt: skip
 SET_APART = "batch/worker.py"
 """A process that is started to work in, whose settings are nobody else's."""
 

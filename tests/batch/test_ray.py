@@ -6,6 +6,7 @@ import importlib.util
 import io
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from clipseg.batch import packages
 from clipseg.batch.columns import row_of
 from clipseg.batch.items import Item
 from clipseg.batch.jobs import job_of
-from clipseg.batch.ray import Shrinking
+from clipseg.batch.ray import Shrinking, check_answers
 from clipseg.batch.rows import SegmentRows
 from clipseg.batch.run_folder import RunFolder
 from clipseg.errors import MissingPackageError, PictureError, UsageError
@@ -197,3 +198,17 @@ def test_a_signal_ends_it_well(many, model, tmp_path, whole):
     assert RunFolder.find(tmp_path).entries()[-1]["event"] == "stop"
     assert small_run(many, tmp_path, model, rows_per_part=2).finished
     assert rows(tmp_path).equals(whole)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}", "[::1]:{port}", "127.0.0.1:99999"])
+def test_a_cluster_that_does_not_answer_is_told_at_once(address: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # and nobody listens
+        with pytest.raises(UsageError, match=r"there is no Ray cluster at .*ray start --head"):
+            check_answers(address.format(port=free.getsockname()[1]))
+
+
+def test_a_cluster_that_answers_is_left_to_ray() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        check_answers(f"127.0.0.1:{server.getsockname()[1]}")
+    check_answers("auto")

@@ -15,6 +15,7 @@ import logging
 import os
 import queue
 import signal
+import socket
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import suppress
@@ -44,6 +45,9 @@ FETCHING = 0.5
 
 BESIDE = 1
 """Processors, at least, that the workers leave to such tasks; without any nothing would ever come to the workers."""
+
+CONNECTING = 10.0
+"""Seconds for a cluster to answer at its address."""
 
 _AHEAD = 16  # pictures that such a task fetches ahead
 _BLOCKS = 4096  # that the list of parts is cut into, at most
@@ -219,6 +223,8 @@ def _listen(dataset: Any, told: Told, ended: threading.Event) -> None:
 
 def _join(ray: Any, address: str | None, workers: int | None) -> None:
     """Connect to a cluster, or start one here with a processor beside the workers, however many there are."""
+    if not _is_alone(address):
+        check_answers(address or os.environ["RAY_ADDRESS"])
     handlers = {number: signal.getsignal(number) for number in CAUGHT}
     options: dict[str, Any] = {"include_dashboard": False}
     if _is_alone(address):
@@ -231,6 +237,19 @@ def _join(ray: Any, address: str | None, workers: int | None) -> None:
     with suppress(ValueError):  # not in the main thread, where nobody catches signals
         for number, handler in handlers.items():
             signal.signal(number, handler)  # Ray takes SIGTERM for itself
+
+
+def check_answers(address: str) -> None:
+    """Raise UsageError where nobody answers at host:port; Ray itself tries for minutes."""
+    host, colon, port = address.rpartition("//")[2].rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # "auto" and the like, which Ray finds by itself or not
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECTING).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f"there is no Ray cluster at {address} ({error}); start one with `ray start --head`, or name another"
+        ) from error
 
 
 def _is_alone(address: str | None) -> bool:
