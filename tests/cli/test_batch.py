@@ -38,6 +38,12 @@ def test_it_runs_and_goes_on_and_tells_a_line(begin):
     assert again.records == [record]
 
 
+def test_pictures_that_are_not_there_are_told_before_a_model_is_sought(call, tmp_path):
+    outcome = call("batch", "nowhere", "-o", "out", "--model", "neither-here", "-p", "a cat")
+    assert outcome.code == 8
+    assert "there is no folder or file" in outcome.error
+
+
 def test_other_prompts_are_refused_by_name(begin):
     begin("-p", "a cat")
     outcome = begin("-p", "a remote control")

@@ -26,13 +26,13 @@ def begin(out: Storage, job: Job, loading: Loading) -> RunFolder:
     ConfigurationError where it does something else, and DataError where there are no pictures.
     """
     config = job.config
-    decided = deciding(config, weights_sum(config, loading), __version__)
     found = RunFolder.inside(out)
     if found is not None:
-        found.check(decided)
+        found.check(deciding(config, weights_sum(config, loading), __version__))
         return found
-    table = manifest_of(find_items(config.source), config.limit)
+    table = manifest_of(find_items(config.source), config.limit)  # told before a model is sought, perhaps downloaded
     content = written(table)
+    decided = deciding(config, weights_sum(config, loading), __version__)
     print_ = fingerprint(decided, sum_of(content))
     folder = RunFolder(out.below(f"run-{print_[:12]}"))
     folder.storage.write(MANIFEST, content)
