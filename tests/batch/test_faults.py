@@ -131,7 +131,8 @@ def test_a_process_is_killed_and_the_next_goes_on(collection, model, tmp_path, u
 def test_a_process_is_killed_twenty_times(model, tmp_path):
     """At any moment: while it lists, while it works, while it writes, and while it ends."""
     folder = pictures(tmp_path / "in", 240)
-    small_run(folder, tmp_path / "whole", model, rows_per_part=2)
+    with started(folder, tmp_path / "whole", model, rows_per_part=2) as process:  # with threads as those have, below
+        assert process.wait(120) == 0
     draw, killed = random.Random(8), 0
     out = tmp_path / "out"
     while killed < 20:

@@ -19,6 +19,10 @@ from clipseg.masks.rle import compressed
 
 OK, ERROR = "ok", "error"
 
+DIGITS = 4
+"""Of scores, as everywhere. The last bits of a sum depend on how many threads have their parts in it, and so would rows
+on the machine, and on the engine, that they were made by."""
+
 PER_PROMPT = ("prompt", "prompt_id", "rle_counts", "area", "bbox", "score", "presence")
 """Columns that hold a list with an entry for each prompt; so does `heatmap`, where it is kept."""
 
@@ -60,14 +64,14 @@ def row_of(item: Item, masks: Masks, prompt_ids: Sequence[str], *, heatmap: bool
     """
     row: Row = {name: [] for name in PER_PROMPT}
     row["prompt"], row["prompt_id"] = list(masks.labels), list(prompt_ids)
-    row["presence"] = masks.scores().tolist()
+    row["presence"] = [round(one, DIGITS) for one in masks.scores().tolist()]
     for inside, mean in masks.each_measured():
         mask = inside.numpy()  # (H, W)
         rows, columns = window_of(mask)
         row["rle_counts"].append(compressed(mask)["counts"])
         row["area"].append(int(mask[rows, columns].sum()))
         row["bbox"].append([columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start])
-        row["score"].append(mean)
+        row["score"].append(round(mean, DIGITS))
     if heatmap:
         row[HEATMAP] = [_png(one) for one in masks.logits.sigmoid().numpy()]
     height, width = masks.size_hw
