@@ -57,7 +57,7 @@ def started(source: Path, out: Path, model: Path, **settings: Any) -> subprocess
     return subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE)
 
 
-def wait_for(found: Callable[[], Any], process: subprocess.Popen[str] | None = None, seconds: float = 120) -> None:
+def wait_for(found: Callable[[], Any], process: subprocess.Popen[str] | None = None, seconds: float = 300) -> None:
     """Wait until something is so, or the process has ended."""
     end = time.monotonic() + seconds
     while not found():
