@@ -2,6 +2,8 @@
 
 import os
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 from importlib import import_module
@@ -62,3 +64,13 @@ def supervision() -> ModuleType:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says that OpenCV is not installed
         return import_module("supervision")
+
+
+@pytest.fixture
+def threads_end() -> Iterator[None]:
+    """Threads of the library's own end with what they were made for."""
+    yield
+    end = time.monotonic() + 5
+    while any(thread.name.startswith("clipseg-") for thread in threading.enumerate()):
+        assert time.monotonic() < end
+        time.sleep(0.01)

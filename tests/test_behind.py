@@ -13,20 +13,9 @@ import torch
 from clipseg.behind import StoppedError, following, lone_threads
 from clipseg.errors import OutputError
 
+pytestmark = pytest.mark.usefixtures("threads_end")
+
 Stopped = Callable[[], bool]
-
-
-def threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("clipseg-")]
-
-
-@pytest.fixture(autouse=True)
-def threads_end() -> Iterator[None]:
-    yield
-    end = time.monotonic() + 5
-    while threads() and time.monotonic() < end:
-        time.sleep(0.01)
-    assert threads() == []
 
 
 @pytest.mark.parametrize("most", [0, 1, 3])

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,9 @@ from clipseg.errors import OutputError
 from clipseg.masks import png
 from clipseg.processing.images import upright_size
 
+pytestmark = pytest.mark.usefixtures("threads_end")
+
 Stopped = Callable[[], bool]
-
-
-def threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("clipseg-")]
-
-
-@pytest.fixture(autouse=True)
-def threads_end() -> Iterator[None]:
-    yield
-    end = time.monotonic() + 5
-    while threads() and time.monotonic() < end:
-        time.sleep(0.01)
-    assert threads() == []
 
 
 def test_writing_is_behind_and_what_is_said_is_in_order(call, draw, folder, model, monkeypatch) -> None:

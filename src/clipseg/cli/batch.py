@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +13,7 @@ import click
 
 from clipseg.cli import terminal
 from clipseg.cli.completing import files, folders
-from clipseg.cli.groups import CommandGroup
+from clipseg.cli.groups import LazyGroup
 from clipseg.cli.mask_options import mask_options, read_finish
 from clipseg.cli.options import Adder, GroupedCommand, Loading, added, loading_options, model_option, option
 from clipseg.cli.outputs import batch_option, reduced_option
@@ -54,25 +53,10 @@ COMMANDS = {
 }
 
 
-class BatchGroup(CommandGroup):
+class BatchGroup(LazyGroup):
     """A group that runs where none of its commands is named."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """-> names, in the order of the help."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """A name -> its command, imported now; None for another name."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
+    rows = COMMANDS
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """The arguments -> the same, with `run` before them where they begin with no command."""

@@ -5,7 +5,6 @@ Commands are loaded when they are called, and load torch when they begin to work
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import signal
@@ -18,10 +17,9 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import click
-from click.shell_completion import CompletionItem
 
 from clipseg.cli import terminal
-from clipseg.cli.groups import CommandGroup
+from clipseg.cli.groups import LazyGroup
 from clipseg.errors import ClipsegError
 from clipseg.version import __version__
 
@@ -60,37 +58,14 @@ class Session:
     debug: bool = False
 
 
-class LazyGroup(CommandGroup):
-    """Knows its commands by COMMANDS, and imports the one that is called."""
+class Commands(LazyGroup):
+    """All there are."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """-> names, in the order of the help."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """A name -> its command, imported now; None for another name."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
-        """What begins so -> the commands, without importing them, and the group's own options."""
-        named = [CompletionItem(name, help=line) for name, (_, _, line) in COMMANDS.items()]
-        return [
-            *filter(lambda item: item.value.startswith(incomplete), named),
-            *click.Command.shell_complete(self, ctx, incomplete),
-        ]
+    rows = COMMANDS
 
 
 @click.group(
-    cls=LazyGroup,
+    cls=Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 broken pipe, 2 usage, 3 picture, 4 prompt, 5 configuration, 6 model, 7 output, "
