@@ -125,6 +125,7 @@ function renderHistory() {
 }
 
 const summarise = settled((state) => {
+  if ($('stage').dataset.busy) return; // what is being done is told, and this once it is done
   const counted = (prompt) => state.settings.show === 'heat' || instances.found.has(prompt.key);
   const known = changes.shown(state).filter((prompt) => answer(prompt)?.map && counted(prompt));
   const all = state.picture ? state.picture.width * state.picture.height : 1;
