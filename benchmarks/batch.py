@@ -18,6 +18,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -76,7 +77,7 @@ def speed(folder: Path, tiny: bool, rounds: int) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "bare_encoder_per_second": rounded(bares),
         "batch_per_second": rounded(batches),
-        "share": round(max(batches) / max(bares), 3),  # of the rounds that nobody else disturbed
+        "share": round(median(batch / bare for batch, bare in zip(batches, bares, strict=True)), 3),
         "share_of_processor_time": round(spent["bare"] / spent["batch"], 3),
     }
 

@@ -53,7 +53,7 @@ def started(source: Path, out: Path, model: Path, **settings: Any) -> subprocess
 
     given = json.dumps({"batch_size": 2, "rows_per_part": 4, **settings})
     command = [sys.executable, "-c", CODE, str(source), json.dumps(PROMPTS), str(out), str(model), given]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     return subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE)
 
 

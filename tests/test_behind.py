@@ -30,6 +30,17 @@ def test_results_come_in_order(most: int) -> None:
     assert list(following((partial(call, number) for number in range(9)), most)) == list(range(9)) == done
 
 
+def test_several_threads_run_at_once_and_results_keep_their_order() -> None:
+    there = threading.Barrier(3)
+
+    def call(number: int, _stopped: Stopped) -> int:
+        there.wait(5)
+        time.sleep(0.002 * (number % 3))
+        return number
+
+    assert list(following((partial(call, number) for number in range(9)), 4, threads=3)) == list(range(9))
+
+
 def test_no_more_than_so_many_wait() -> None:
     go_on, made = threading.Event(), []
 

@@ -36,21 +36,23 @@ class ReadAhead(Generic[T]):
 
     `batch_size` pictures are meant to be taken together. A list or tuple may be as many again ahead of them, while they
     are worked on. Of any other iterable, at most `batch_size` pictures are taken beyond the next one that is handed
-    out, always in the caller's thread. `prepare` gives the errors of a picture that are to be told in its turn; what it
-    raises, or the iterable does, is raised in its turn and ends it.
+    out, always in the caller's thread; without `threads` all are prepared there too. `prepare` gives the errors of a
+    picture that are to be told in its turn; what it raises, or the iterable does, is raised in its turn and ends it.
 
     A context manager: with the block the threads end. They do not keep anyone waiting; at most the pictures that they
     are decoding just then are decoded to their end.
     """
 
-    def __init__(self, pictures: Iterable[Any], prepare: Callable[[Any], T], batch_size: int) -> None:
+    def __init__(
+        self, pictures: Iterable[Any], prepare: Callable[[Any], T], batch_size: int, *, threads: bool = True
+    ) -> None:
         self._prepare = prepare
         self._listed = isinstance(pictures, (list, tuple))
         self._sources = iter(pictures)
         self._room = 2 * batch_size if self._listed else batch_size + 1
         self._coming: deque[Callable[[], T]] = deque()
         alone = isinstance(pictures, (list, tuple)) and len(pictures) < 2
-        self._threads = None if alone else ThreadPoolExecutor(_threads(), "clipseg-ahead")
+        self._threads = ThreadPoolExecutor(_threads(), "clipseg-ahead") if threads and not alone else None
 
     def __enter__(self) -> ReadAhead[T]:
         return self

@@ -34,6 +34,7 @@ class Answered:
         fit               see `Segmenter.encode`; None: of features their own
         batch_size        pictures, or tiles of one, that go through the model together
         reduced_decoding  whether JPEG files may be decoded at a reduced scale
+        alone             whether pictures are decoded in the caller's thread, not ahead in others
     """
 
     encoder: PictureEncoder
@@ -44,6 +45,7 @@ class Answered:
     fit: Fit | None
     batch_size: int
     reduced_decoding: bool
+    alone: bool = False
 
     def __call__(self, pictures: Iterable[PictureSource | SettledPicture | ImageFeatures]) -> Iterator[Masks]:
         """Pictures or features -> the masks of each. Raises PictureError when the turn of one comes that has none."""
@@ -56,7 +58,7 @@ class Answered:
         self, pictures: Iterable[PictureSource | SettledPicture | ImageFeatures]
     ) -> Generator[Masks | PictureError, None, None]:
         """Pictures or features -> the masks of each, or why there are none; the others are done all the same."""
-        for features in self.encoder.each(pictures, self.batch_size, self.fit, self.reduced_decoding):
+        for features in self.encoder.each(pictures, self.batch_size, self.fit, self.reduced_decoding, alone=self.alone):
             if isinstance(features, PictureError):
                 yield features
                 continue

@@ -1,4 +1,4 @@
-"""Working behind the model: masks are finished and written in threads, while it is at work on the next pictures."""
+"""Working behind the model, or beside it: threads finish masks while it goes on, or each take pictures through it."""
 
 from __future__ import annotations
 
@@ -42,12 +42,14 @@ def lone_threads(count: int, name: str) -> ThreadPoolExecutor:
     return pool
 
 
-def following(calls: Iterable[Callable[[Callable[[], bool]], T]], most: int) -> Generator[T, None, None]:
+def following(
+    calls: Iterable[Callable[[Callable[[], bool]], T]], most: int, threads: int = 1
+) -> Generator[T, None, None]:
     """Calls, as they come -> what each gives, in order: they run one by one in a thread, while others are coming.
 
-    `most` of them wait, at most; with 0 there is no thread. A call is handed a function that tells whether it should
-    stop: nobody waits for what it gives any more. After one that raises none is begun, and what comes to nothing in
-    `calls` itself is raised after what came before it is done.
+    Several `threads` run as many at once. `most` of them wait or run, at most; with 0 there is no thread. A call is
+    handed a function that tells whether it should stop: nobody waits for what it gives any more. After one that raises
+    none is begun, and what comes to nothing in `calls` itself is raised after what came before it is done.
     """
     if most < 1:
         yield from (call(lambda: False) for call in calls)
@@ -65,11 +67,11 @@ def following(calls: Iterable[Callable[[Callable[[], bool]], T]], most: int) -> 
 
     waiting: deque[Future[T]] = deque()
     failure, calls = None, iter(calls)
-    thread = lone_threads(1, "clipseg-behind")
+    pool = lone_threads(threads, "clipseg-behind")
     try:
         while failure is None:
             try:
-                waiting.append(thread.submit(run, next(calls)))
+                waiting.append(pool.submit(run, next(calls)))
             except Exception as error:
                 failure = error
             while waiting and (failure is not None or len(waiting) > most or waiting[0].done()):
@@ -78,4 +80,4 @@ def following(calls: Iterable[Callable[[Callable[[], bool]], T]], most: int) -> 
             raise failure
     finally:
         stopped.set()
-        thread.shutdown(cancel_futures=True)  # waits for the file that is being written
+        pool.shutdown(cancel_futures=True)  # waits for the file that is being written

@@ -21,6 +21,7 @@ from clipseg.modeling.segmentation import EncodedImages
 from clipseg.processing.image_processors import ImageProcessor
 from clipseg.processing.images import PictureSource
 from clipseg.processing.on_demand import SettledPicture, shown_and_whole
+from clipseg.runtime.fused import lanes
 from clipseg.runtime.memory import in_parts, prompts_at_once
 from clipseg.runtime.runner import Runner
 from clipseg.tiling import BoxXYXY, TilePlan
@@ -76,6 +77,11 @@ class PictureEncoder:
         self._runner = runner
         self._processor = processor
 
+    @property
+    def lanes(self) -> int:
+        """How many threads may take pictures through the model at once, see `runtime.fused.lanes`."""
+        return lanes(self._runner)
+
     def features(
         self,
         pictures: Iterable[PictureSource | SettledPicture | ImageFeatures],
@@ -95,16 +101,19 @@ class PictureEncoder:
         batch_size: int,
         fit: Fit | None,
         reduced_decoding: bool = False,
+        *,
+        alone: bool = False,
     ) -> Iterator[ImageFeatures | PictureError]:
         """Features of pictures in order, as far as they are not features already; an error in place of one that failed.
 
         Neighbours whose input has one size go through the model together, `batch_size` at a time; so do the tiles of
-        one picture. Others are read ahead meanwhile, see `ahead`. With `reduced_decoding` JPEG files are decoded at a
-        reduced scale, unless there are tiles. Raises UsageError for features of another fit than the one asked for.
+        one picture. Others are read ahead meanwhile, see `ahead`; `alone` does without threads for that. With
+        `reduced_decoding` JPEG files are decoded at a reduced scale, unless there are tiles. Raises UsageError for
+        features of another fit than the one asked for.
         """
         chosen = Fit() if fit is None else fit
         least = self._least_side() if reduced_decoding and chosen.name != "tile" else None
-        with ReadAhead(pictures, partial(self._prepared, chosen, least), batch_size) as coming:
+        with ReadAhead(pictures, partial(self._prepared, chosen, least), batch_size, threads=not alone) as coming:
             while (first := coming.take()) is not None:
                 for one in self._batch(coming, first, batch_size, chosen):
                     if isinstance(one, ImageFeatures):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 
@@ -10,10 +12,22 @@ from clipseg.batch.engine import DEFAULT_LOADING
 from clipseg.batch.items import Item, fetched
 from clipseg.batch.jobs import job_of
 from clipseg.batch.parts import PartMaker, Task
-from clipseg.batch.rows import SegmentRows, StoppedError
+from clipseg.batch.rows import SegmentRows
+from clipseg.behind import StoppedError
 from clipseg.errors import ClipsegError, PictureError
+from clipseg.runtime.compiled import CompiledModel
+from clipseg.runtime.fused import FusedModel, lanes
 from clipseg.segmenter import Segmenter
 from small_batches import small_run
+
+
+@pytest.fixture(autouse=True, params=[1, 3], ids=["in turn", "in lanes"])
+def processors(request):
+    """Everything here holds on one processor, and where three lanes make rows side by side."""
+    everywhere = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(everywhere)
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +39,49 @@ def segment(model):
 @pytest.fixture(scope="module")
 def items(collection):
     return [Item(path.name, str(path)) for path in sorted(collection.glob("*.png"))[:9]]
+
+
+def without_times(table):
+    return table.drop_columns(["ms"])
+
+
+def test_lanes_make_the_rows_that_one_makes(segment, items, processors):
+    mixed = [*items, nowhere("a"), *(item._replace(prompts=["a jar"]) for item in items), nowhere("b"), *items]
+    told = segment(mixed)
+    torch.set_num_threads(1)
+    assert without_times(told).equals(without_times(segment(mixed)))
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_who_has_lanes(model, threads):
+    torch.set_num_threads(threads)
+    net = Segmenter.from_pretrained(model).model
+    assert lanes(FusedModel(net)) == lanes(FusedModel(net, "bfloat16")) == threads
+    compiled = CompiledModel(net, "eager")
+    eight = FusedModel(net)
+    eight.precision = "int8"  # as it is where the processor has it
+    assert [lanes(other) for other in (net, compiled, eight, FusedModel(net.to("meta")))] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, 4), (7, 4), (64, 4), (64, 1), (1000, 3)])
+def test_shares_are_all_items_in_order_and_end_small(count, most):
+    shares = list(rows._shares(list(range(count)), 3, most))
+    assert [one for share in shares for one in share] == list(range(count))
+    sizes = [len(share) for share in shares]
+    assert sizes == sorted(sizes, reverse=True)
+    assert max(sizes) <= most
+    assert sizes[-min(count, 3) :] == [1] * min(count, 3)
+
+
+def test_lanes_work_at_the_same_time(segment, items, processors, monkeypatch):
+    there, row_of = threading.Barrier(processors), rows.row_of
+
+    def meet(*told, **options):
+        there.wait(20)  # raises where another never comes
+        return row_of(*told, **options)
+
+    monkeypatch.setattr(rows, "row_of", meet)
+    assert segment(items[:6]).num_rows == 6
 
 
 def nowhere(name: str) -> Item:

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 from clipseg import errors
 from clipseg.batch.parts import PartMaker, Report, Task
 from clipseg.batch.progress import Meter
-from clipseg.batch.rows import StoppedError
+from clipseg.behind import StoppedError
 from clipseg.errors import ClipsegError
 from clipseg.signals import Stop
 

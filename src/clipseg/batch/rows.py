@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import islice
 from typing import Any
 
 from clipseg.answering import Answered
@@ -15,7 +17,7 @@ from clipseg.batch.columns import Row, error_row, row_of, table_of
 from clipseg.batch.items import Fetched, Item, fetched
 from clipseg.batch.settings import BatchConfig
 from clipseg.batch.wording import identity
-from clipseg.behind import following
+from clipseg.behind import StoppedError, following
 from clipseg.errors import ClipsegError, PictureError
 from clipseg.masks.masks import Masks
 from clipseg.processing.on_demand import SettledPicture
@@ -26,13 +28,12 @@ from clipseg.segmenter import Segmenter
 BEHIND = 4
 """Pictures whose masks wait to become rows, at most, while the model goes on."""
 
+TOGETHER = 4
+"""Pictures that one of several lanes takes through the model together, at most: it gains nothing of more."""
+
 _REMEMBERED = 64  # questions of items that have prompts of their own
 
 Stopped = Callable[[], bool]
-
-
-class StoppedError(Exception):
-    """Work was to end in the middle of a part."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class SegmentRows:
         self._config = config
         self._prompts, self._negative = tuple(prompts), tuple(negative)
         self._own: dict[tuple[str, ...], Asking] = {}
+        self._asking_lock = threading.Lock()  # lanes may ask the same
 
     def embed(self) -> None:
         """Embed the prompts now, those aside that items have of their own: no text is asked for them any more."""
@@ -75,18 +77,46 @@ class SegmentRows:
     ) -> Iterator[Row]:
         """As a call, row by row."""
         coming = fetched(items, 2 * self._config.batch_size) if contents is None else iter(contents)
-        calls = self._calls(items, coming, stopped)
-        begun = time.perf_counter()
-        with closing(following(calls, BEHIND)) as results:
-            for row in results:
-                now = time.perf_counter()
-                row["ms"], begun = 1000 * (now - begun), now
+        lanes = self._common.answered.encoder.lanes
+        made = self._in_turn if len(items) < 2 * lanes or lanes < 2 else partial(self._in_lanes, lanes)
+        with closing(made(items, coming, stopped)) as rows:
+            for row in rows:
                 yield row
                 if stopped():
                     raise StoppedError
 
-    def _calls(
+    def _in_turn(
         self, items: Sequence[Item], contents: Iterator[Fetched], stopped: Stopped
+    ) -> Generator[Row, None, None]:
+        """One batch after another through the model, which has the whole machine; rows are made behind it."""
+        begun = time.perf_counter()
+        with closing(following(self._calls(items, contents, stopped), BEHIND)) as rows:
+            for row in rows:
+                now = time.perf_counter()
+                row["ms"], begun = 1000 * (now - begun), now
+                yield row
+
+    def _in_lanes(
+        self, lanes: int, items: Sequence[Item], contents: Iterator[Fetched], stopped: Stopped
+    ) -> Generator[Row, None, None]:
+        """Several batches side by side, each all the way from its files to its rows, in a thread of its own."""
+
+        def alone(share: Sequence[Item], own: Iterable[Fetched], ended: Stopped) -> list[Row]:
+            begun = time.perf_counter()
+            calls = self._calls(share, iter(own), lambda: stopped() or ended(), alone=True)
+            rows = [call(ended) for call in calls]
+            for row in rows:
+                row["ms"] = 1000 * (time.perf_counter() - begun) / len(rows)
+            return rows
+
+        shares = _shares(items, lanes, min(TOGETHER, self._config.batch_size))
+        calls = (partial(alone, share, list(islice(contents, len(share)))) for share in shares)
+        with closing(following(calls, 2 * lanes, lanes)) as made:
+            for rows in made:
+                yield from rows
+
+    def _calls(
+        self, items: Sequence[Item], contents: Iterator[Fetched], stopped: Stopped, *, alone: bool = False
     ) -> Iterator[Callable[[Stopped], Row]]:
         """Items in order -> what makes the row of each; neighbours asked the same go through the model together."""
         start = 0
@@ -102,7 +132,8 @@ class SegmentRows:
                     next(contents)
                     yield partial(_failed, item, error)
             else:
-                yield from self._answered(asking, items[start:stop], contents, stopped)
+                answered = replace(asking.answered, alone=alone)
+                yield from self._answered(Asking(answered, asking.prompt_ids), items[start:stop], contents, stopped)
             start = stop
 
     def _answered(
@@ -151,11 +182,12 @@ class SegmentRows:
         if own is None:
             return self._common
         key = tuple(own)
-        if key not in self._own:
-            if len(self._own) >= _REMEMBERED:
-                self._own.clear()
-            self._own[key] = self._asked([parse(text) for text in own])
-        return self._own[key]
+        with self._asking_lock:
+            if key not in self._own:
+                if len(self._own) >= _REMEMBERED:
+                    self._own.clear()
+                self._own[key] = self._asked([parse(text) for text in own])
+            return self._own[key]
 
     @cached_property
     def _common(self) -> Asking:
@@ -176,6 +208,15 @@ class SegmentRows:
         )
         ids = tuple(map(identity, prompts))
         return Asking(answered, ids if config.combine is None else (_joined(ids, config.combine),))
+
+
+def _shares(items: Sequence[Item], lanes: int, most: int) -> Iterator[Sequence[Item]]:
+    """Items -> the same in shares of `most`, at most, and smaller ones towards the end: lanes are to end together."""
+    start = 0
+    while start < len(items):
+        size = max(1, min(most, (len(items) - start) // (2 * lanes)))
+        yield items[start : start + size]
+        start += size
 
 
 def _failed(item: Item, error: Exception | None, _stopped: Stopped) -> Row:

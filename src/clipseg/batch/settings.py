@@ -39,7 +39,7 @@ class BatchConfig:
         heatmap           whether the low-resolution map of each prompt is kept as well
         model             a folder, "nano" or a hub id; its weights, not its name, are what counts
         dtype, backend    see `Segmenter.from_pretrained`
-        batch_size        pictures that go through the model together: the last bits of a mask depend on it
+        batch_size        pictures that go through the model together, at most; with 8-bit weights masks depend on it
         rows_per_part     rows of the manifest in a part; None: of few pictures fewer
     """
 

@@ -53,7 +53,7 @@ def _work(source: IO[str], told: IO[str]) -> None:
         import torch
 
         from clipseg.batch.parts import PartMaker, Task
-        from clipseg.batch.rows import StoppedError
+        from clipseg.behind import StoppedError
 
         if first["threads"]:
             torch.set_num_threads(first["threads"])  # of this process, which is there for nothing else

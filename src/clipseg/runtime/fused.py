@@ -26,6 +26,7 @@ from clipseg.modeling.text import TextEmbeddings, TextTransformer
 from clipseg.modeling.vision import VisionEmbeddings, VisionTransformer
 from clipseg.runtime.layers import ACTIVATIONS
 from clipseg.runtime.precision import Precision, native_int8
+from clipseg.runtime.runner import Runner
 from clipseg.runtime.runner import torch_model as torch_model
 from clipseg.runtime.towers import PackedDecoder, PackedEmbedder, PackedVision, TextInPlace
 
@@ -143,6 +144,17 @@ class FusedModel:
             if found is None or found[0] != state:
                 found = self._packed[name] = state, pack()
         return found[1]
+
+
+def lanes(runner: Runner) -> int:
+    """A model -> how many threads, of one processor each, may best take pictures of their own through it at once.
+
+    On a CPU that is as fast as all of them on one batch, and what else the processors have to do, such as decoding and
+    finishing, then holds up one thread and not all of them, between any two steps. What is packed gives each picture
+    the same numbers either way, but for int8, whose scale is of a batch. Elsewhere the device is there once: 1.
+    """
+    alike = type(runner) is FusedModel and runner.precision in ("float32", "bfloat16")
+    return torch.get_num_threads() if alike and runner.device.type == "cpu" else 1
 
 
 def _is_known(part: nn.Module) -> bool:
