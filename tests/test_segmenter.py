@@ -337,6 +337,16 @@ def test_options_that_are_not_known(segmenter, options, message):
         segmenter.segment_many([ready.picture()], TEXTS, **options)
 
 
+def test_warm_up_leaves_nothing_to_be_done_by_the_first_question():
+    segmenter, cold = ready.segmenter(), ready.segmenter()
+    segmenter.warm_up()
+    packed = dict(segmenter._parts.runner._packed)
+    assert set(packed) == {"vision", "decoder", "packed text"}
+    masks = segmenter.segment(ready.picture(), TEXTS)
+    assert segmenter._parts.runner._packed == packed
+    torch.testing.assert_close(masks.logits, cold.segment(ready.picture(), TEXTS).logits, atol=1e-4, rtol=1e-4)
+
+
 def test_unload_lets_go_of_the_weights():
     segmenter = ready.segmenter()
     features = segmenter.encode(ready.picture())
@@ -351,6 +361,7 @@ def test_unload_lets_go_of_the_weights():
         lambda: segmenter.segment(features, TEXTS),
         lambda: segmenter.encode(ready.picture()),
         lambda: segmenter.embed(TEXTS),
+        lambda: segmenter.warm_up(),
         lambda: segmenter.similarity(ready.picture(), TEXTS),
         lambda: segmenter.model,
     ):

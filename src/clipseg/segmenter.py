@@ -16,6 +16,7 @@ from typing import Any, overload
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
+from PIL import Image
 
 from clipseg.answering import Answered as Answered
 from clipseg.checkpoints.files import read_json
@@ -129,6 +130,18 @@ class Segmenter:
     def name_or_path(self) -> str:
         """Where the model came from; empty for one made here. Raises UsageError once it is unloaded."""
         return self._parts.runner.name_or_path
+
+    def warm_up(self) -> None:
+        """Do now what the first question would wait for, for who answers for long, such as a server.
+
+        Weights are packed or compiled and a black picture is segmented. Those of the text encoder are packed as well,
+        which otherwise happens once 64 new phrases come together: a new phrase then takes half of the time, computed
+        in the same precision as pictures. Raises UsageError once it is unloaded.
+        """
+        runner = self._parts.runner
+        if isinstance(runner, FusedModel):
+            runner.pack()
+        self.segment(Image.new("RGB", (64, 64)), EmbeddingPrompt(torch.zeros(self.config.projection_dim)))
 
     def drop_text_encoder(self) -> None:
         """Let go of the text encoder's weights, two fifths of a released model, once all phrases are embedded.

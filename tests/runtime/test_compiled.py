@@ -54,6 +54,16 @@ def test_in_a_segmenter():
     )
 
 
+def test_only_the_text_encoder_is_packed():
+    model, texts = tiny.segmenter().eval(), tiny.texts(2)
+    runner = CompiledModel(model, "eager")
+    runner.pack()
+    assert set(runner._packed) == {"packed text"}
+    with torch.inference_mode():
+        found = runner.get_conditional_embeddings(2, **texts)
+        torch.testing.assert_close(found, model.get_conditional_embeddings(2, **texts), atol=1e-4, rtol=1e-4)
+
+
 def test_without_a_compiler(monkeypatch, tmp_path):
     monkeypatch.setattr(compiled.shutil, "which", lambda name: None)
     with pytest.raises(MissingPackageError, match=r"needs a C\+\+ compiler and there is none; install g\+\+"):

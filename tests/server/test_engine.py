@@ -38,6 +38,9 @@ class Watched:
         self.go.set()
         self.busy = threading.Event()
 
+    def warm_up(self) -> None:
+        self._segmenter.warm_up()
+
     def encode(self, pictures: list[Any], **how: Any) -> Any:
         self.encoded.append(len(pictures))
         return self._segmenter.encode(pictures, **how)

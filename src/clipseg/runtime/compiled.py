@@ -52,6 +52,11 @@ class CompiledModel(FusedModel):
         logits: torch.Tensor = self._decode(encoded, filled)[:, :prompts]
         return logits.clone()
 
+    def pack(self) -> None:
+        """Pack the text encoder, which is not compiled."""
+        with torch.inference_mode():
+            self._text(packed=True)
+
 
 def _tensors_of(model: CLIPSegForImageSegmentation) -> Any:
     def encode(pixels: torch.Tensor) -> tuple[Any, ...]:

@@ -28,7 +28,7 @@ from clipseg.runtime.layers import ACTIVATIONS
 from clipseg.runtime.precision import Precision, native_int8
 from clipseg.runtime.runner import Runner
 from clipseg.runtime.runner import torch_model as torch_model
-from clipseg.runtime.towers import PackedDecoder, PackedEmbedder, PackedVision, TextInPlace
+from clipseg.runtime.towers import PackedDecoder, PackedEmbedder, PackedVision, TextTower
 
 T = TypeVar("T")
 
@@ -37,6 +37,10 @@ KNOWN: set[type[nn.Module]] = {
     MLP, nn.Linear, nn.LayerNorm, nn.Embedding, nn.Conv2d, nn.ConvTranspose2d, nn.ReLU, nn.ModuleList, nn.Sequential,
 }  # fmt: skip
 """What packed towers are written for; a subclass may do something else."""
+
+
+MANY_PHRASES = 64
+"""Phrases at once from which on packing the text encoder takes less than it saves: half of the time of each."""
 
 
 class FusedModel:
@@ -77,9 +81,7 @@ class FusedModel:
 
     def decode(self, encoded: EncodedImages, conditions: torch.Tensor) -> torch.Tensor:
         """B pictures under conditions (P, E) or (B, P, E) -> logits (B, P, h, w), before the sigmoid."""
-        decoder = self.model.decoder
-        rows = encoded.reduced[0].shape[1]
-        packed = self._current("decoder", "decode", (decoder,), lambda: PackedDecoder(decoder, self.precision, rows))
+        packed = self._decoder(encoded.reduced[0].shape[1])
         of_each = conditions.expand(len(encoded), -1, -1) if conditions.dim() == 2 else conditions
         fits = of_each.shape[:1] + of_each.shape[2:] == (len(encoded), self.config.projection_dim)
         if packed is None or not fits or of_each.shape[1] == 0:
@@ -97,7 +99,7 @@ class FusedModel:
         """Token ids (B, N) with their mask, or pixels (B, 3, H, W) -> conditions (B, E), not normalised."""
         clip, method = self.model.clip, "get_conditional_embeddings"
         if input_ids is not None and attention_mask is not None and position_ids is None:
-            reads = self._current("text", method, (clip.text_model, clip.text_projection), lambda: TextInPlace(clip))
+            reads = self._text(packed=input_ids.shape[:1].numel() >= MANY_PHRASES or "packed text" in self._packed)
             if reads is not None:
                 return reads(input_ids, attention_mask)
         if input_ids is None and self._fits(conditional_pixel_values) and (below := self._vision()) is not None:
@@ -108,6 +110,27 @@ class FusedModel:
         return self.model.get_conditional_embeddings(
             batch_size, input_ids, attention_mask, position_ids, conditional_pixel_values
         )
+
+    def pack(self) -> None:
+        """Pack now what would be packed when it is first used, and the text encoder as well: for who answers for long.
+
+        Phrases are read with packed weights from then on, as they are of `MANY_PHRASES` at once.
+        """
+        with torch.inference_mode():
+            self._vision()
+            self._decoder(1 + self.model.clip.vision_model.embeddings.table_side**2)
+            self._text(packed=True)
+
+    def _text(self, *, packed: bool) -> TextTower | None:
+        clip = self.model.clip
+        parts, method = (clip.text_model, clip.text_projection), "get_conditional_embeddings"
+        if packed:
+            return self._current("packed text", method, parts, lambda: TextTower.packed(clip, self.precision))
+        return self._current("text", method, parts, lambda: TextTower.in_place(clip))
+
+    def _decoder(self, rows: int) -> PackedDecoder | None:
+        decoder = self.model.decoder
+        return self._current("decoder", "decode", (decoder,), lambda: PackedDecoder(decoder, self.precision, rows))
 
     def _vision(self) -> PackedVision | None:
         parts = (self.model.clip.vision_model, self.model.decoder.reduces)
@@ -125,6 +148,7 @@ class FusedModel:
         with self._lock:
             drop_text_encoder(self.model)
             self._packed.pop("text", None)
+            self._packed.pop("packed text", None)
 
     def _current(self, name: str, method: str, parts: tuple[nn.Module, ...], pack: Callable[[], T]) -> T | None:
         """A method of the model and the parts it runs -> these packed, anew if they changed; None: run the model."""

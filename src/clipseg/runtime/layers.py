@@ -32,7 +32,7 @@ ACTIVATIONS: dict[Callable[[torch.Tensor], torch.Tensor], tuple[str, float]] = {
 
 
 class PackedLayer:
-    """A layer of the vision tower or of the decoder; `rows` are about as many tokens as come at once."""
+    """A layer of a tower or of the decoder; `rows` are about as many tokens as come at once."""
 
     def __init__(self, layer: Layer, precision: Precision, rows: int) -> None:
         attention, mlp = layer.self_attn, layer.mlp
@@ -51,20 +51,20 @@ class PackedLayer:
         dtype = getattr(torch, beside(precision, attention.out_proj.weight.device))
         self._norms = [_own_norm(norm, dtype, layer.norm_first) for norm in (layer.layer_norm1, layer.layer_norm2)]
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, N, D) -> (B, N, D)."""
+    def __call__(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, N, D), and an additive mask (B, 1, N, N) of its type -> (B, N, D)."""
         norm1, norm2 = self._norms
         if self._norm_first:
-            x = self._out.plus(self._attended(norm1(x)), x)
+            x = self._out.plus(self._attended(norm1(x), mask), x)
             return self._second.plus(self._first(norm2(x)), x)
-        x = norm1(self._out.plus(self._attended(x), x))
+        x = norm1(self._out.plus(self._attended(x, mask), x))
         return norm2(self._second.plus(self._first(x), x))
 
-    def _attended(self, x: torch.Tensor) -> torch.Tensor:
+    def _attended(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         queries, keys, values = self._project(x).unflatten(-1, (3, self._heads, -1)).permute(2, 0, 3, 1, 4)
-        if x.dtype == torch.bfloat16 and x.device.type == "cpu":
+        if mask is None and x.dtype == torch.bfloat16 and x.device.type == "cpu":
             return attended_in_groups(queries, keys, values)
-        out: torch.Tensor = F.scaled_dot_product_attention(queries, keys, values, scale=1.0)
+        out: torch.Tensor = F.scaled_dot_product_attention(queries, keys, values, mask, scale=1.0)
         return out.transpose(1, 2).flatten(2)
 
 
@@ -88,7 +88,7 @@ def attended_in_groups(queries: torch.Tensor, keys: torch.Tensor, values: torch.
 
 
 class LayerInPlace:
-    """A layer of the text tower, its weights where they are: few tokens are read, and each phrase only once."""
+    """A layer of the text tower, its weights where they are: for a few phrases, which are read only once."""
 
     def __init__(self, layer: Layer) -> None:
         attention, mlp = layer.self_attn, layer.mlp

@@ -198,7 +198,9 @@ class Engine:
 
     def _run(self) -> None:
         try:
-            segmenter = self._segmenter = self._load()
+            segmenter = self._load()
+            segmenter.warm_up()
+            self._segmenter = segmenter
         except BaseException as error:  # raised by whoever started this, as `failure`
             self.failure = error
             return
