@@ -35,8 +35,7 @@ from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
 from clipseg.processing.image_processors import ViTImageProcessor
 from clipseg.processing.images import PictureSource, to_rgb
 from clipseg.processing.processors import CLIPSegProcessor
-from clipseg.processing.statistics import IMAGENET_MEAN, IMAGENET_STD
-from clipseg.prompting.conditioning import Conditioner, ImageProcessorOnly
+from clipseg.prompting.conditioning import Conditioner, ImageProcessorOnly, processor_for
 from clipseg.prompting.expressions import Term
 from clipseg.prompting.prompt_files import description
 from clipseg.prompting.prompts import EmbeddingPrompt, Origin, PromptSource, as_prompts
@@ -47,7 +46,6 @@ from clipseg.runtime.precision import Precision
 from clipseg.runtime.runner import Runner
 
 DEFAULT_MODEL = "CIDAS/clipseg-rd64-refined"
-RELEASED_SIDE = 352  # pixels
 
 
 class Segmenter:
@@ -68,7 +66,7 @@ class Segmenter:
         computed in; None: the type of the model's weights.
         """
         self.calibration = calibration
-        self.processor = _processor_for(model, processor)
+        self.processor = processor_for(model, processor)
         if self.processor.image_processor.do_center_crop:
             raise UsageError("the image processor crops pictures, so masks would not fit; set do_center_crop=False")
         self._loaded: _Loaded | None = _Loaded(_runner(model, precision), self.processor)
@@ -394,19 +392,3 @@ def _calibration(name_or_path: str | os.PathLike[str], where: dict[str, Any]) ->
     except CheckpointNotFoundError:  # offline, in a cache that others filled: most models have none, and none needs it
         return None
     return None if path is None else Presence.from_dict(read_json(path), str(path))
-
-
-def _processor_for(
-    model: CLIPSegForImageSegmentation | Runner, given: CLIPSegProcessor | ViTImageProcessor | None
-) -> CLIPSegProcessor | ImageProcessorOnly:
-    if isinstance(given, CLIPSegProcessor):
-        return given
-    if given is not None:
-        return ImageProcessorOnly(given)
-    if model.name_or_path:
-        try:
-            return CLIPSegProcessor.from_pretrained(model.name_or_path, local_files_only=True)
-        except CheckpointNotFoundError:
-            pass  # a folder of weights alone
-    size = {"height": RELEASED_SIDE, "width": RELEASED_SIDE}
-    return ImageProcessorOnly(ViTImageProcessor(size=size, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD))

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from clipseg.masks import resample
 from clipseg.masks.resample import Bilinear, Dense, resize, upsampled
 
 
@@ -36,10 +37,16 @@ def test_one_side_may_grow_while_the_other_shrinks() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(sizes=st.tuples(*[st.integers(1, 9)] * 4), seed=st.integers(0, 99))
+@given(sizes=st.tuples(*[st.integers(1, 9)] * 4), seed=st.integers(0, 99), band=st.sampled_from([1, 30, 2**16]))
 def test_enlarging_is_what_torch_does_and_windows_and_cuts_are_parts_of_it_to_the_last_bit(
-    sizes: tuple[int, int, int, int], seed: int
+    sizes: tuple[int, int, int, int], seed: int, band: int
 ) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resample, "_BAND", band)  # from a row at a time to all of them
+        check_enlarging(sizes, seed)
+
+
+def check_enlarging(sizes: tuple[int, int, int, int], seed: int) -> None:
     h, w, more_rows, more_columns = sizes
     size = (h + more_rows - 1, w + more_columns**2 - 1)
     one = 10 * torch.randn((h, w), generator=torch.Generator().manual_seed(seed))

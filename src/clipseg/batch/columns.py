@@ -9,6 +9,8 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from clipseg.batch.items import Item
 from clipseg.batch.packages import arrow
 from clipseg.errors import DataError
@@ -69,7 +71,7 @@ def row_of(item: Item, masks: Masks, prompt_ids: Sequence[str], *, heatmap: bool
         mask = inside.numpy()  # (H, W)
         rows, columns = window_of(mask)
         row["rle_counts"].append(compressed(mask)["counts"])
-        row["area"].append(int(mask[rows, columns].sum()))
+        row["area"].append(int(np.count_nonzero(mask[rows, columns])))
         row["bbox"].append([columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start])
         row["score"].append(round(mean, DIGITS))
     if heatmap:

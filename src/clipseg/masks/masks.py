@@ -31,10 +31,8 @@ from clipseg.masks.polygons import Polygon, polygons
 from clipseg.masks.resample import resize
 from clipseg.masks.rle import Rle, compressed
 from clipseg.masks.rules import DEFAULT_ORDER, parse_keep
+from clipseg.masks.scores import scores_of
 from clipseg.masks.thresholds import Threshold, threshold_rules
-
-SCORE_FRACTION = 0.01
-"""Part of the low-resolution pixels, the brightest ones, that `scores` averages."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -212,9 +210,7 @@ class Masks:
         least. It says that something is there, not how well its mask fits, and of all options knows `competition` and
         negatives alone.
         """
-        flat = self._competing().flatten(1)  # (P, h*w)
-        brightest = flat.topk(max(1, round(SCORE_FRACTION * flat.shape[1])), dim=1).values
-        return brightest.sigmoid().mean(dim=1)
+        return scores_of(self._competing())
 
     def overlay(
         self,

@@ -3,6 +3,7 @@
 N maps, h w the size they have, H W the size they get.
 """
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -17,6 +18,9 @@ Window: TypeAlias = tuple[slice, slice]
 _SLACK = (
     1e-4  # a number between two others may be rounded to a little more than the larger: 2e-5 for the largest logits
 )
+
+
+_BAND = 2**16  # pixels that are made at once: their numbers stay in a cache
 
 
 def resize(maps: torch.Tensor, size_hw: tuple[int, int], mode: str = "bilinear") -> torch.Tensor:
@@ -121,11 +125,11 @@ class Bilinear:
         down = self._axes[0]
         first, last = int(down.after[rows.start]), int(down.after[rows.stop - 1])
         wide, slopes = self._widened(first, last, columns)
-        for row in range(first, last + 1):
-            start, stop = max(down.starts[row], rows.start), min(down.starts[row + 1], rows.stop)
-            band = result[start - rows.start : stop - rows.start]
-            np.multiply(down.share[start:stop, None], slopes[row - first], out=band)
-            band += wide[row - first]
+        for few, lines in self._bands(first, last + 1, result.shape[1]):
+            part = slice(max(lines.start, rows.start), min(lines.stop, rows.stop))
+            band = result[part.start - rows.start : part.stop - rows.start]
+            own = slice(few.start - first, few.stop - first)
+            _fill(band, wide[own], slopes[own], down.after[part], few.start, down.share[part, None])
         return torch.from_numpy(result)
 
     def above(self, cut: float) -> torch.Tensor:
@@ -141,18 +145,34 @@ class Bilinear:
         if not len(rows):
             return torch.from_numpy(result)
         down, across = self._axes
-        hits = hits[rows]
         starts = np.array(across.starts)
-        lefts = starts[np.maximum(hits.argmax(1) - 1, 0)]
-        rights = starts[hits.shape[1] - hits[:, ::-1].argmax(1)]
-        left, first = int(lefts.min()), int(rows[0])
-        wide, slopes = self._widened(first, int(rows[-1]), slice(left, int(rights.max())))
-        for row, near, far in zip(rows.tolist(), lefts.tolist(), rights.tolist(), strict=True):
-            lines, part = slice(down.starts[row], down.starts[row + 1]), slice(near - left, far - left)
-            band = down.share[lines, None] * slopes[row - first, part]
-            band += wide[row - first, part]
+        lefts, rights = np.full(len(hits), self._size_hw[1]), np.zeros(len(hits), np.int64)
+        lefts[rows] = starts[np.maximum(hits[rows].argmax(1) - 1, 0)]
+        rights[rows] = starts[hits.shape[1] - hits[rows, ::-1].argmax(1)]
+        left, right, first = int(lefts.min()), int(rights.max()), int(rows[0])
+        wide, slopes = self._widened(first, int(rows[-1]), slice(left, right))
+        nears, fars, space = lefts.tolist(), rights.tolist(), np.empty(0, np.float32)
+        for few, lines in self._bands(first, int(rows[-1]) + 1, right - left):
+            near, far = min(nears[few]), max(fars[few])
+            if near >= far:
+                continue
+            size_hw = (lines.stop - lines.start, far - near)
+            size = size_hw[0] * size_hw[1]
+            if len(space) < size:
+                space = np.empty(size, np.float32)
+            band = space[:size].reshape(size_hw)
+            own = slice(few.start - first, few.stop - first), slice(near - left, far - left)
+            _fill(band, wide[own], slopes[own], down.after[lines], few.start, down.share[lines, None])
             np.greater(band, cut, out=result[lines, near:far])
         return torch.from_numpy(result)
+
+    def _bands(self, first: int, stop: int, width: int) -> Iterator[tuple[slice, slice]]:
+        """From which small row to before which -> some of them, and the lines that follow these, a cache full each."""
+        starts, (many, few) = self._axes[0].starts, (self._size_hw[0], len(self._small))
+        together = max(1, _BAND * few // (many * width))
+        for row in range(first, stop, together):
+            end = min(row + together, stop)
+            yield slice(row, end), slice(starts[row], starts[end])
 
     def negated(self) -> "Bilinear":
         """-> the same with the sign of every number changed, to the last bit."""
@@ -168,3 +188,22 @@ class Bilinear:
         slopes = np.zeros((last + 1 - first, len(after)), np.float32)  # the last row of all leads nowhere
         np.subtract(wide[1:], wide[:-1], out=slopes[: len(wide) - 1])
         return wide, slopes
+
+
+def _fill(
+    band: NDArray[np.float32],
+    wide: NDArray[np.float32],
+    slopes: NDArray[np.float32],
+    after: NDArray[np.int64],
+    first: int,
+    share: NDArray[np.float32],
+) -> None:
+    """Lines (n, W), rows from `first` on and how far each is from the next, which one and how far on -> filled."""
+    if len(wide) == 1:
+        np.multiply(share, slopes[0], out=band)
+        band += wide[0]
+        return
+    after = after - first
+    slopes.take(after, axis=0, out=band, mode="clip")  # none is cut off: this is only what does without a buffer
+    band *= share
+    band += wide.take(after, axis=0)

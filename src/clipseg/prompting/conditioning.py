@@ -19,12 +19,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from clipseg.errors import PromptError, UsageError
+from clipseg.errors import CheckpointNotFoundError, PromptError, UsageError
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
-from clipseg.processing.image_processors import ImageProcessor
+from clipseg.processing.image_processors import ImageProcessor, ViTImageProcessor
 from clipseg.processing.images import to_mask, to_rgb
 from clipseg.processing.pixels import per_channel
 from clipseg.processing.processors import CLIPSegProcessor
+from clipseg.processing.statistics import IMAGENET_MEAN, IMAGENET_STD
 from clipseg.processing.tokenization import CLIPTokenizer
 from clipseg.prompting.attention import masked_image_features
 from clipseg.prompting.expressions import Expression, Term
@@ -35,6 +36,7 @@ from clipseg.prompting.visual import engineered
 from clipseg.runtime.fused import FusedModel, torch_model
 from clipseg.runtime.runner import Runner
 
+RELEASED_SIDE = 352  # pixels
 REMEMBERED_TEXTS = 10_000  # phrases; 2 kB each at E = 512
 TEXT_BATCH = 256
 IMAGE_BATCH = 8
@@ -299,6 +301,23 @@ class ImageProcessorOnly:
 
     def __init__(self, image_processor: ImageProcessor) -> None:
         self.image_processor = image_processor
+
+
+def processor_for(
+    model: CLIPSegForImageSegmentation | Runner, given: CLIPSegProcessor | ViTImageProcessor | None
+) -> CLIPSegProcessor | ImageProcessorOnly:
+    """A model and what was given for it -> its processor: the one beside its files, or the released preprocessing."""
+    if isinstance(given, CLIPSegProcessor):
+        return given
+    if given is not None:
+        return ImageProcessorOnly(given)
+    if model.name_or_path:
+        try:
+            return CLIPSegProcessor.from_pretrained(model.name_or_path, local_files_only=True)
+        except CheckpointNotFoundError:
+            pass  # a folder of weights alone
+    size = {"height": RELEASED_SIDE, "width": RELEASED_SIDE}
+    return ImageProcessorOnly(ViTImageProcessor(size=size, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD))
 
 
 def _statistics(processor: ImageProcessor) -> tuple[tuple[float, ...], tuple[float, ...]]:

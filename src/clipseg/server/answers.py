@@ -64,7 +64,7 @@ def records(
             "score": round(score, DIGITS),
             "presence": present[place],
             "threshold": own,
-            "area": None if inside is None else int(inside.sum()),
+            "area": None if inside is None else int(np.count_nonzero(inside)),
             "box": None
             if inside is None or not inside.any()
             else boxes_xyxy(torch.from_numpy(inside)[None])[0].tolist(),

@@ -56,16 +56,23 @@ class Decoded:
     """What the model says of one question.
 
     Fields
-        logits   (L, h, w) of the question's prompts, in their order
+        maps     (R, h, w), logits of all prompts of the round on this picture
+        places   of the question's prompts in them
         encoded  whether the picture had to be encoded for it
         since    when it was asked
         begun    when its round began, by the same clock
     """
 
-    logits: torch.Tensor
+    maps: torch.Tensor
+    places: Sequence[int]
     encoded: bool
     since: float
     begun: float
+
+    @property
+    def logits(self) -> torch.Tensor:
+        """(L, h, w) of the question's prompts, in their order: a copy, made by who needs it and not by the engine."""
+        return self.maps[list(self.places)]
 
     @property
     def queued_ms(self) -> float:
@@ -300,8 +307,8 @@ class Engine:
         self._metrics.together.add(len(asked))
         places = {prompt: number for number, prompt in enumerate(prompts)}
         for one in asked:
-            own = logits[[places[prompt] for prompt in one.question.prompts]]
-            one.future.set_result(answer(own, since=one.since))
+            own = [places[prompt] for prompt in one.question.prompts]
+            one.future.set_result(answer(logits, own, since=one.since))
 
 
 def _is_wanted(work: _Work) -> bool:

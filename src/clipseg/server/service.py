@@ -138,7 +138,11 @@ class Service:
             problem = error.errors(include_url=False, include_input=False)[0]
             raise RequestError(f"{problem['loc'][0]}: {problem['msg']}") from None
         _, question, decoded = self._decoded(asked, ticket)
-        return masks_of(question, decoded.logits, self.pictures.image(picture), options, False)
+
+        def made() -> Masks:
+            return masks_of(question, decoded.logits, self.pictures.image(picture), options, False)
+
+        return self.computed(ticket, made)
 
     def similarity(self, asked: requests.SimilarityRequest, ticket: Ticket) -> requests.SimilarityAnswer:
         """A picture and prompts -> cosines."""
