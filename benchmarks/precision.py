@@ -51,6 +51,8 @@ def main() -> None:
                 place = Path(folder) / f"{backend} {precision}"
                 export(options.model, place, backend, int8=precision == "int8")
                 segmenters[place.name] = Segmenter.from_pretrained(place, backend=backend, dtype=precision)
+        for segmenter in segmenters.values():
+            segmenter.warm_up()  # so that phrases are read as a server reads them
         _measure(options, segmenters)
 
 

@@ -21,7 +21,6 @@ from clipseg.modeling.segmentation import EncodedImages
 from clipseg.processing.image_processors import ImageProcessor
 from clipseg.processing.images import PictureSource
 from clipseg.processing.on_demand import SettledPicture, shown_and_whole
-from clipseg.runtime.fused import lanes
 from clipseg.runtime.memory import in_parts, prompts_at_once
 from clipseg.runtime.runner import Runner
 from clipseg.tiling import BoxXYXY, TilePlan
@@ -76,11 +75,6 @@ class PictureEncoder:
     def __init__(self, runner: Runner, processor: ImageProcessor) -> None:
         self._runner = runner
         self._processor = processor
-
-    @property
-    def lanes(self) -> int:
-        """How many threads may take pictures through the model at once, see `runtime.fused.lanes`."""
-        return lanes(self._runner)
 
     def features(
         self,

@@ -41,7 +41,7 @@ from clipseg.prompting.prompt_files import description
 from clipseg.prompting.prompts import EmbeddingPrompt, Origin, PromptSource, as_prompts
 from clipseg.prompting.questions import Question
 from clipseg.runtime.backends import load_runner
-from clipseg.runtime.fused import FusedModel, torch_model
+from clipseg.runtime.fused import FusedModel, lanes, torch_model
 from clipseg.runtime.precision import Precision
 from clipseg.runtime.runner import Runner
 
@@ -128,6 +128,11 @@ class Segmenter:
     def name_or_path(self) -> str:
         """Where the model came from; empty for one made here. Raises UsageError once it is unloaded."""
         return self._parts.runner.name_or_path
+
+    @property
+    def lanes(self) -> int:
+        """How many threads may best take pictures of their own through it at once, see `runtime.fused.lanes`."""
+        return lanes(self._parts.runner)
 
     def warm_up(self) -> None:
         """Do now what the first question would wait for, for who answers for long, such as a server.

@@ -77,7 +77,7 @@ class SegmentRows:
     ) -> Iterator[Row]:
         """As a call, row by row."""
         coming = fetched(items, 2 * self._config.batch_size) if contents is None else iter(contents)
-        lanes = self._common.answered.encoder.lanes
+        lanes = self._segmenter.lanes
         made = self._in_turn if len(items) < 2 * lanes or lanes < 2 else partial(self._in_lanes, lanes)
         with closing(made(items, coming, stopped)) as rows:
             for row in rows:
