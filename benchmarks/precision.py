@@ -12,6 +12,7 @@ that float32 makes, two empty ones being the same; "right mask" the IoU with the
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="put the table between the markers of this page")
     parser.add_argument("--backends", nargs="+", choices=tuple(EXPORTS), default=[], help="also these")
     options = parser.parse_args()
+    os.environ["CLIPSEG_PROMPT_CACHE"] = "off"  # phrases are to be read here and now
     segmenters = {name: Segmenter.from_pretrained(options.model, dtype=name) for name in PRECISIONS}
     with tempfile.TemporaryDirectory() as folder:
         for backend in options.backends:

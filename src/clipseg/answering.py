@@ -75,9 +75,9 @@ def masks_of(
 ) -> Masks:
     """A question, the logits (L, h, w) of its prompts on a picture, and how masks are finished -> the masks.
 
-    `combined` makes them one. Raises UsageError as `Masks.combined` does.
+    `combined` makes them one. The logits are the masks' from then on. Raises UsageError as `Masks.combined` does.
     """
     size_hw = (picture.height, picture.width)
     answers, negatives = question.answers(logits, size_hw)
-    masks = Masks(answers, question.labels, size_hw, picture, finish, negatives)
+    masks = Masks(answers, question.labels, size_hw, picture, finish, negatives, owned=True)
     return masks.combined() if combined else masks

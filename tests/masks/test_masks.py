@@ -146,6 +146,18 @@ def test_what_is_no_number_becomes_one() -> None:
     assert masks.logits.dtype == torch.float32
 
 
+def test_logits_are_copied_unless_they_are_owned() -> None:
+    logits, negatives = (torch.tensor([[[math.nan, number, 0.25]]]) for number in (math.inf, -math.inf))
+    for owned in (False, True):
+        masks = Masks(logits, ("odd",), (1, 3), negatives=negatives, owned=owned)
+        assert masks.logits.tolist() == [[[-LOGIT_LIMIT, LOGIT_LIMIT, 0.25]]]
+        assert masks.negatives is not None
+        assert masks.negatives.tolist() == [[[-LOGIT_LIMIT, -LOGIT_LIMIT, 0.25]]]
+        assert (masks.logits.data_ptr() == logits.data_ptr()) == owned
+        assert (masks.negatives.data_ptr() == negatives.data_ptr()) == owned
+        assert logits.isfinite().all() == owned
+
+
 def test_scores_average_the_brightest_hundredth() -> None:
     logits = torch.full((2, 20, 20), -20.0)
     logits[0, 3, 3:5] = 20.0  # two of the four brightest

@@ -105,9 +105,8 @@ class SegmentRows:
             begun = time.perf_counter()
             calls = self._calls(share, iter(own), lambda: stopped() or ended(), alone=True)
             rows = [call(ended) for call in calls]
-            for row in rows:
-                row["ms"] = 1000 * (time.perf_counter() - begun) / len(rows)
-            return rows
+            each = 1000 * (time.perf_counter() - begun) / len(rows)
+            return [row | {"ms": each} for row in rows]
 
         shares = _shares(items, lanes, min(TOGETHER, self._config.batch_size))
         calls = (partial(alone, share, list(islice(contents, len(share)))) for share in shares)

@@ -18,15 +18,19 @@ _LEAST_PROBABILITY = 2.0**-24
 """Nearest that float32 comes to 1 from below. Beyond it, interpolating between logits would be all extremes."""
 
 
-def checked_logits(logits: torch.Tensor, name: str, count: str) -> torch.Tensor:
-    """(P, h, w) of any float dtype, anywhere -> float32 within ±`LOGIT_LIMIT` on the CPU, a copy. Raises UsageError."""
+def checked_logits(logits: torch.Tensor, name: str, count: str, *, owned: bool = False) -> torch.Tensor:
+    """(P, h, w) of any float dtype, anywhere -> float32 within ±`LOGIT_LIMIT` on the CPU. Raises UsageError.
+
+    A copy, unless they are `owned`: those are changed where they are, as far as they have that type and place.
+    """
     if not isinstance(logits, torch.Tensor) or not logits.is_floating_point():
         kind = getattr(logits, "dtype", type(logits).__name__)
         raise UsageError(f"{name} must be a float tensor ({count}, h, w); got {kind}")
     if logits.ndim != 3 or 0 in logits.shape[1:]:
         raise UsageError(f"{name} must be ({count}, h, w) with at least one pixel; got {tuple(logits.shape)}")
     numbers = logits.detach().to("cpu", torch.float32)
-    return numbers.nan_to_num(nan=-LOGIT_LIMIT).clamp_(-LOGIT_LIMIT, LOGIT_LIMIT)
+    finite = numbers.nan_to_num_ if owned else numbers.nan_to_num
+    return finite(nan=-LOGIT_LIMIT).clamp_(-LOGIT_LIMIT, LOGIT_LIMIT)
 
 
 class Rivals:

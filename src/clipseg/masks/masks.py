@@ -6,7 +6,7 @@ the original size; boxes are half-open, so x1 - x0 is a width.
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from functools import cached_property
 from typing import Any, overload
 
@@ -52,7 +52,8 @@ class Masks:
     `negatives` (N, h, w) are logits of what is not wanted: taken out of every mask, or competing with them all.
     `picture` is what overlays are drawn on and edges are found in, of the original size, and may be left out.
     `existing` is a mask for `compose`, as `onto` sets it. `rivals` are all that competes for pixels, where that is more
-    than logits and negatives: masks picked from others go on competing with those.
+    than logits and negatives: masks picked from others go on competing with those. Logits and negatives that are
+    `owned` are nobody else's: they are not copied but held within their limits where they are.
 
     Memory: beside its answer a method holds one mask, or the upsampled logits of one label, however many labels there
     are, and a few maps of that size for each step that the options turn on. An answer
@@ -72,9 +73,10 @@ class Masks:
     negatives: torch.Tensor | None = None
     existing: torch.Tensor | None = None
     rivals: Rivals | None = None
+    owned: InitVar[bool] = False
 
-    def __post_init__(self) -> None:
-        logits = checked_logits(self.logits, "logits", "P")
+    def __post_init__(self, owned: bool) -> None:
+        logits = checked_logits(self.logits, "logits", "P", owned=owned)
         if isinstance(self.labels, str) or not all(isinstance(label, str) for label in self.labels):
             raise PromptError(f"labels must be a sequence of strings, one per mask; got {self.labels!r}")
         if not len(self.labels) == len(logits) > 0:
@@ -84,7 +86,7 @@ class Masks:
         object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "size_hw", _checked_size(self.size_hw))
         if self.negatives is not None:
-            negatives = checked_logits(self.negatives, "negatives", "N")
+            negatives = checked_logits(self.negatives, "negatives", "N", owned=owned)
             if not len(negatives) or negatives.shape[1:] != logits.shape[1:]:
                 fit = f"at least one map of {tuple(logits.shape[1:])}, as the logits"
                 raise UsageError(f"negatives must be {fit}; got {tuple(negatives.shape)}")
