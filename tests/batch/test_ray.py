@@ -180,7 +180,7 @@ def test_the_driver_is_killed(many, model, tmp_path, whole):
     before = len(parts_of(tmp_path))
     assert before < 80
     for pid in others:
-        wait_for(lambda pid=pid: not Path(f"/proc/{pid}").exists(), seconds=60)
+        wait_for(lambda pid=pid: not Path(f"/proc/{pid}").exists())
     outcome = small_run(many, tmp_path, model, rows_per_part=2, engine="ray", workers=2)
     assert outcome.finished
     assert rows(tmp_path).equals(whole)
