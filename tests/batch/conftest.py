@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+import made_runs
 import ready
 from small_batches import pictures, rows, small_run
 
@@ -29,3 +30,16 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, collection: Path, mode
     out = tmp_path_factory.mktemp("undisturbed")
     small_run(collection, out, model)
     return rows(out)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    """Pictures whose masks are known."""
+    return made_runs.pictures(tmp_path / "shelf")
+
+
+@pytest.fixture
+def out(tmp_path: Path, shelf: Path) -> Path:
+    """A run over them, as if it had been made."""
+    made_runs.run(tmp_path / "out", shelf)
+    return tmp_path / "out"

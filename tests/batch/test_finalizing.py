@@ -33,17 +33,6 @@ from made_runs import LABELS, SHELF, SIZE_HW
 DONE = {name: inside for name, inside in SHELF.items() if inside is not None}
 
 
-@pytest.fixture
-def shelf(tmp_path: Path) -> Path:
-    return made_runs.pictures(tmp_path / "shelf")
-
-
-@pytest.fixture
-def out(tmp_path: Path, shelf: Path) -> Path:
-    made_runs.run(tmp_path / "out", shelf)
-    return tmp_path / "out"
-
-
 def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 

@@ -62,17 +62,6 @@ class Elements(HTMLParser):
         return found
 
 
-@pytest.fixture
-def shelf(tmp_path: Path) -> Path:
-    return made_runs.pictures(tmp_path / "shelf")
-
-
-@pytest.fixture
-def out(tmp_path: Path, shelf: Path) -> Path:
-    made_runs.run(tmp_path / "out", shelf)
-    return tmp_path / "out"
-
-
 def of(out: Path, **options: int) -> Survey:
     return survey(Run(out), **options)
 
