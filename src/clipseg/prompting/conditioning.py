@@ -35,6 +35,7 @@ from clipseg.prompting.styles import style_named
 from clipseg.prompting.visual import engineered
 from clipseg.runtime.fused import FusedModel, torch_model
 from clipseg.runtime.runner import Runner
+from clipseg.runtime.weights import WeightState, every_module, weight_state
 
 RELEASED_SIDE = 352  # pixels
 REMEMBERED_TEXTS = 10_000  # phrases; 2 kB each at E = 512
@@ -59,7 +60,7 @@ class Conditioner:
         self.processor = processor
         self._texts = OrderedDict(remembered or {})
         self._dropped = remembered is not None
-        self._weights: list[tuple[Any, ...]] | None = None
+        self._weights: WeightState | None = None
         self._files: list[os.stat_result] = []  # of the weights, as long as phrases are kept between runs
         self._kept: PromptCache | None = None
         self._lock = threading.Lock()
@@ -237,14 +238,11 @@ class Conditioner:
             self._weights = weights
             self._files, self._kept = [], None
 
-    def _weights_now(self) -> list[tuple[Any, ...]] | None:
+    def _weights_now(self) -> WeightState | None:
         """-> what changes with the weights of the text tower; None where their changes are not counted."""
         model = torch_model(self.model)
         parts = () if model is None else (model.clip.text_model, model.clip.text_projection)
-        parameters = [parameter for part in parts for parameter in part.parameters()]
-        if any(p.is_inference() for p in parameters):  # such a tensor does not count how often it is written to
-            return None
-        return [(id(p), p.data_ptr(), p._version, p.dtype, p.device) for p in parameters]
+        return weight_state(every_module(parts))
 
     # -- pictures ------------------------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from clipseg.runtime.precision import Precision, native_int8
 from clipseg.runtime.runner import Runner
 from clipseg.runtime.runner import torch_model as torch_model
 from clipseg.runtime.towers import PackedDecoder, PackedEmbedder, PackedVision, TextTower
+from clipseg.runtime.weights import every_module, weight_state
 
 T = TypeVar("T")
 
@@ -154,12 +155,12 @@ class FusedModel:
         """A method of the model and the parts it runs -> these packed, anew if they changed; None: run the model."""
         own = getattr(getattr(self.model, method), "__func__", None)
         replaced = own is not vars(CLIPSegForImageSegmentation)[method]  # by a subclass, or in this very model
-        if self.device.type != "cpu" or replaced or not all(map(_is_known, parts)):
+        if self.device.type != "cpu" or replaced or torch.is_grad_enabled():
             return None
-        weights = [parameter for part in parts for parameter in part.parameters()]
-        if torch.is_grad_enabled() or any(weight.is_inference() for weight in weights):
-            return None  # gradients are asked for; or weights that do not count how often they are written to
-        state = [(id(weight), weight.data_ptr(), weight._version) for weight in weights]
+        modules = every_module(parts)
+        state = weight_state(modules) if all(map(_is_known, modules)) else None
+        if state is None:
+            return None
         found: tuple[Any, T] | None = self._packed.get(name)
         if found is not None and found[0] == state:
             return found[1]
@@ -181,11 +182,10 @@ def lanes(runner: Runner) -> int:
     return torch.get_num_threads() if alike and runner.device.type == "cpu" else 1
 
 
-def _is_known(part: nn.Module) -> bool:
-    """Whether all modules of a part are of the makes that are packed, without hooks, and not in training."""
-    return all(
+def _is_known(module: nn.Module) -> bool:
+    """Whether a module is of the makes that are packed, without hooks, and not in training."""
+    return (
         type(module) in KNOWN
         and not (module.training or module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
         and (not isinstance(module, MLP) or module.act in ACTIVATIONS)
-        for module in part.modules()
     )
