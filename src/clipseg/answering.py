@@ -54,6 +54,10 @@ class Answered:
                 raise one
             yield one
 
+    def logits(self, features: ImageFeatures) -> torch.Tensor:
+        """Features -> the logits (L, h, w) float32 of the question's prompts, on the CPU. Raises PictureError."""
+        return self.encoder.logits(features, self.conditions)
+
     def each(
         self, pictures: Iterable[PictureSource | SettledPicture | ImageFeatures]
     ) -> Generator[Masks | PictureError, None, None]:
@@ -63,7 +67,7 @@ class Answered:
                 yield features
                 continue
             try:
-                logits = self.encoder.logits(features, self.conditions)
+                logits = self.logits(features)
             except PictureError as error:
                 yield error
                 continue

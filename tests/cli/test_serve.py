@@ -166,3 +166,15 @@ def test_answers_do_not_wait_to_be_confirmed() -> None:
     """asyncio sends small packets at once only on sockets that are named as TCP."""
     with serving.bound("127.0.0.1", 0) as listening:
         assert listening.proto == socket.IPPROTO_TCP
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, serving.SPINS), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_threads_sleep_soon_unless_the_environment_says_how(
+    given: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(given))
+    serving.spin_briefly()
+    assert os.environ.get("GOMP_SPINCOUNT") == expected

@@ -100,6 +100,7 @@ def serve(
 
     serving.check_packages()
     serving.check_door(host, token)
+    serving.spin_briefly()
     from clipseg.checkpoints.hub import local_folder
     from clipseg.server.app import application
     from clipseg.server.service import Service

@@ -250,10 +250,11 @@ class Engine:
     def _answer(self, segmenter: Segmenter, asked: Sequence[_Asked]) -> None:
         """The questions of a round -> their answers."""
         begun = time.monotonic()
-        _remember_texts(segmenter, asked)
         groups: dict[FeatureKey, list[_Asked]] = {}
         for one in asked:
             groups.setdefault(one.key, []).append(one)
+        if len(groups) > 1:
+            _remember_texts(segmenter, asked)
         found: dict[FeatureKey, ImageFeatures | Exception | None] = {key: self.features.get(key) for key in groups}
         new = [group[0] for key, group in groups.items() if found[key] is None]
         for fit in dict.fromkeys(one.fit for one in new):
@@ -295,7 +296,7 @@ class Engine:
         """Questions about one picture -> their answers: each distinct prompt in them is decoded once."""
         prompts = list(dict.fromkeys(prompt for one in asked for prompt in one.question.prompts))
         try:
-            logits = segmenter.segment(features, prompts).logits
+            maps = segmenter.asking(prompts).logits(features)
         except Exception as error:
             if len(asked) == 1:
                 _fail(asked, error)
@@ -308,7 +309,7 @@ class Engine:
         places = {prompt: number for number, prompt in enumerate(prompts)}
         for one in asked:
             own = [places[prompt] for prompt in one.question.prompts]
-            one.future.set_result(answer(logits, own, since=one.since))
+            one.future.set_result(answer(maps, own, since=one.since))
 
 
 def _is_wanted(work: _Work) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from starlette.requests import Request
 
+from clipseg.behind import lone_threads
 from clipseg.server.refusals import GoneError
 from clipseg.server.service import Service
 from clipseg.server.tickets import Ticket
@@ -24,7 +24,7 @@ class Runner:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._threads = ThreadPoolExecutor(service.limits.queue, "serve-request")
+        self._threads = lone_threads(service.limits.queue, "serve-request")  # the model has its own
 
     async def run(self, request: Request, function: Callable[[Ticket], T]) -> T:
         """A request whose body is here, and what to do -> what it gives.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, TypeVar
 
 import torch
@@ -12,7 +12,6 @@ from PIL import Image
 from pydantic import ValidationError
 
 from clipseg.answering import masks_of
-from clipseg.behind import lone_threads
 from clipseg.errors import UsageError
 from clipseg.masks.masks import Masks
 from clipseg.masks.options import MaskOptions
@@ -57,7 +56,7 @@ class Service:
         self.gate = Gate(limits.queue)
         self._progress = progress
         self._closing = False
-        self._computing = lone_threads(os.cpu_count() or 1, "serve-finish")
+        self._cores = threading.Semaphore(os.cpu_count() or 1)
         self._add_gauges()
 
     def start(self) -> None:
@@ -69,7 +68,6 @@ class Service:
         self._closing = True
         self.gate.wait_until_empty(self.limits.seconds)
         self.engine.close()
-        self._computing.shutdown()
 
     def enter(self) -> Ticket:
         """-> a ticket for one request. Raises BusyError, and NotReadyError at the end."""
@@ -169,19 +167,18 @@ class Service:
         )
 
     def computed(self, ticket: Ticket, function: Callable[[], T]) -> T:
-        """A function that takes long -> what it gives, computed when a core is free. Raises TimeLimitError."""
+        """A function that takes long -> what it gives, computed when a core is free. Raises TimeLimitError.
 
-        def checked() -> T:
-            ticket.check()
-            return function()
-
+        It runs in the caller's thread, where torch is to compute on that thread alone, see `behind.lone_threads`.
+        """
         with self.engine.beside():
-            future = self._computing.submit(checked)
+            if not self._cores.acquire(timeout=ticket.left):
+                raise ticket.over()
             try:
-                return future.result(ticket.left)
-            except FutureTimeoutError:
-                ticket.give_up()  # its steps ask, and end
-                raise ticket.over() from None
+                ticket.check()
+                return function()
+            finally:
+                self._cores.release()
 
     # ------------------------------------------------------------------------------------------------------------
 
