@@ -18,13 +18,16 @@ T = TypeVar("T")
 GRACE = 1.0
 """Seconds beyond its time after which a request is answered though its work has not noticed yet."""
 
+MOST_THREADS = 256
+"""All are begun at once; requests beyond them wait for one."""
+
 
 class Runner:
-    """Runs what a service does in threads, as many as requests are let in."""
+    """Runs what a service does in threads, as many as requests are let in, and in each torch computes alone."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._threads = lone_threads(service.limits.queue, "serve-request")  # the model has its own
+        self._threads = lone_threads(min(service.limits.queue, MOST_THREADS), "serve-request")
 
     async def run(self, request: Request, function: Callable[[Ticket], T]) -> T:
         """A request whose body is here, and what to do -> what it gives.
