@@ -45,9 +45,9 @@ class Watched:
         self.encoded.append(len(pictures))
         return self._segmenter.encode(pictures, **how)
 
-    def segment(self, features: Any, prompts: list[Any]) -> Any:
+    def asking(self, prompts: list[Any]) -> Any:
         self.decoded.append(len(prompts))
-        return self._segmenter.segment(features, prompts)
+        return self._segmenter.asking(prompts)
 
     def embed(self, prompts: list[Any]) -> Any:
         self.embedded.append(len(prompts))
@@ -109,6 +109,7 @@ def test_one_picture_is_encoded_once_and_its_prompts_are_decoded_together(room: 
     room.watched.go.set()
     answers = [one.result(30) for one in asked]
     assert (room.watched.encoded, room.watched.decoded) == ([1], [3])
+    assert not room.watched.embedded  # what is decoded together is read together
     assert all(one.encoded for one in answers)
     assert [len(one.logits) for one in answers] == [1, 1, 1, 2]
     expected = segmenter.segment(ready.picture(), ["wood", "a cat"]).logits
@@ -198,7 +199,7 @@ def test_it_survives_whatever_goes_wrong(room: Room, monkeypatch: pytest.MonkeyP
     def fail(*_: Any, **__: Any) -> Any:
         raise RuntimeError("nobody expected this")
 
-    for name in ("encode", "segment"):
+    for name in ("encode", "asking"):
         with monkeypatch.context() as patch:
             patch.setattr(room.watched, name, fail)
             with pytest.raises(RuntimeError, match="nobody expected"):
@@ -207,8 +208,18 @@ def test_it_survives_whatever_goes_wrong(room: Room, monkeypatch: pytest.MonkeyP
         patch.setattr(room.engine, "_decode", fail)
         with pytest.raises(RuntimeError, match="nobody expected"):
             room.ask(picture, "wood").result(30)
-    monkeypatch.setattr(room.watched, "embed", fail)  # only a help
-    assert len(room.ask(picture, "wood").result(30).logits) == 1
+    called = []
+
+    def fail_and_note(*_: Any) -> None:
+        called.append(True)
+        fail()
+
+    monkeypatch.setattr(room.watched, "embed", fail_and_note)  # only a help, where several pictures are asked about
+    room.hold()
+    asked = [room.ask(one, "wood") for one in (picture, room.pictures.add(file_of(1)))]
+    room.watched.go.set()
+    assert [len(one.result(30).logits) for one in asked] == [1, 1]
+    assert called
 
 
 def test_the_end_finishes_what_was_taken(segmenter: Segmenter) -> None:
