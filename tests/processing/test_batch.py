@@ -1,9 +1,11 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 
+from clipseg.errors import UsageError
 from clipseg.processing.batch import BatchFeature
 
 
@@ -17,6 +19,18 @@ def test_a_dict_with_attributes():
     for twin in (copy.deepcopy(batch), pickle.loads(pickle.dumps(batch))):
         assert twin == batch
         assert isinstance(twin, BatchFeature)
+
+
+def test_the_documented_arguments_are_the_columns_and_their_type():
+    batch = BatchFeature(data={"input_ids": [[1, 2]], "pixel_values": [np.ones((3, 2, 2), np.float32)]})
+    assert batch.data == dict(batch)
+    assert (type(batch.data), list(batch)) == (dict, ["input_ids", "pixel_values"])
+    assert batch.convert_to_tensors("pt") is batch
+    assert (batch.input_ids.dtype, batch.pixel_values.shape) == (torch.int64, (1, 3, 2, 2))
+    assert isinstance(BatchFeature({"input_ids": [1]}, tensor_type="np").input_ids, np.ndarray)
+    assert isinstance(BatchFeature({"input_ids": [1]}, "pt").convert_to_tensors().input_ids, torch.Tensor)
+    with pytest.raises(UsageError, match="resize or crop them"):
+        BatchFeature({"pixel_values": [np.ones((3, 2, 2)), np.ones((3, 2, 3))]}, "pt")
 
 
 @pytest.mark.parametrize("arguments", [{"args": ("cpu", torch.float16)}, {"args": (torch.float16,)}])

@@ -29,6 +29,15 @@ def processor(tokenizer):
     return CLIPSegProcessor(ViTImageProcessor(size=32), tokenizer)
 
 
+def test_a_batch_with_a_text_knows_its_tokens(processor):
+    batch = processor(text=["a cat", "lower"], images=PICTURE, padding=True)
+    assert batch.tokens(1)[1:4] == processor.tokenizer.tokenize("lower")
+    assert batch[1].ids == batch.input_ids[1]
+    assert batch.char_to_token(0, 2) == 2
+    assert batch.convert_to_tensors("pt").pixel_values.shape == (1, 3, 32, 32)
+    assert not hasattr(processor(images=PICTURE), "tokens")
+
+
 def test_keys_and_their_order(processor):
     text, keys = ["input_ids", "attention_mask"], lambda **given: list(processor(**given))
     assert keys(text="a cat", images=PICTURE) == [*text, "pixel_values"]

@@ -1,13 +1,38 @@
 """What the tokeniser, the image processors and the processors return."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from clipseg.processing.lengths import stacked
 
 if TYPE_CHECKING:
     import torch
 
+Self = TypeVar("Self", bound="BatchFeature")
+
 
 class BatchFeature(dict[str, Any]):
-    """A dict of model inputs: `batch.input_ids` is `batch["input_ids"]`, and `model(**batch)` takes it whole."""
+    """A dict of model inputs: `batch.input_ids` is `batch["input_ids"]`, and `model(**batch)` takes it whole.
+
+    `data` are the columns by name, further keywords are columns as well; `tensor_type` ("np" or "pt") makes arrays or
+    tensors of them, see `convert_to_tensors`.
+    """
+
+    def __init__(self, data: Mapping[str, Any] | None = None, tensor_type: str | None = None, **columns: Any) -> None:
+        super().__init__(data or {}, **columns)
+        self.convert_to_tensors(tensor_type)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The columns as a plain dict."""
+        return dict(self)
+
+    def convert_to_tensors(self: Self, tensor_type: str | None = None, prepend_batch_axis: bool = False) -> Self:
+        """Every column into an array of numpy ("np") or torch ("pt"); in place -> this batch. See `stacked`."""
+        if tensor_type is not None:
+            for name, column in self.items():
+                self[name] = stacked([column] if prepend_batch_axis else column, tensor_type)
+        return self
 
     def __getattr__(self, name: str) -> Any:
         try:

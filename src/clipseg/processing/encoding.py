@@ -11,7 +11,7 @@ from tokenizers import Encoding
 
 from clipseg.errors import UsageError
 from clipseg.processing.batch import BatchFeature
-from clipseg.processing.lengths import Filling, stacked
+from clipseg.processing.lengths import Filling
 
 
 class CharSpan(NamedTuple):
@@ -43,10 +43,9 @@ class BatchEncoding(BatchFeature):
         *,
         filling: Filling | None = None,
     ) -> None:
-        super().__init__(data or {})
+        super().__init__(data, tensor_type)
         self._rows = [encoding] if isinstance(encoding, Encoding) else encoding
         self._filling = filling
-        self.convert_to_tensors(tensor_type)
 
     def __getitem__(self, item: Any) -> Any:
         if isinstance(item, str):
@@ -54,11 +53,6 @@ class BatchEncoding(BatchFeature):
         if isinstance(item, slice):
             return {name: column[item] for name, column in self.items()}
         return self._row(item)
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """The columns as a plain dict."""
-        return dict(self)
 
     @property
     def is_fast(self) -> bool:
@@ -80,13 +74,6 @@ class BatchEncoding(BatchFeature):
     def n_sequences(self) -> int | None:
         """1 for texts, 2 for pairs of texts, None if unknown."""
         return self._rows[0].n_sequences if self._rows else None
-
-    def convert_to_tensors(self, tensor_type: str | None = None, prepend_batch_axis: bool = False) -> "BatchEncoding":
-        """Every column into an array of numpy ("np") or torch ("pt"); in place -> this batch. See `stacked`."""
-        if tensor_type is not None:
-            for name, column in self.items():
-                self[name] = stacked([column] if prepend_batch_axis else column, tensor_type)
-        return self
 
     # -- rows ----------------------------------------------------------------------------------------------------
 

@@ -117,7 +117,10 @@ def stacked(rows: Any, kind: str) -> "np.ndarray | torch.Tensor":
     try:
         array = np.array(rows)
     except ValueError as error:
-        raise UsageError("texts of different lengths make no tensor: pass padding=True or another padding") from error
+        raise UsageError(
+            "texts of different lengths make no tensor: pass padding=True or another padding; "
+            "pictures of different sizes make none either: resize or crop them"
+        ) from error
     if array.dtype.kind not in "iufb":
         raise UsageError(f"only numbers make a tensor, got {rows!r:.80}")
     if array.dtype.kind != "b":

@@ -77,9 +77,8 @@ class Processor(Shareable):
     def _process(self, text: Any, pictures: Mapping[str, Any], options: Mapping[str, Any]) -> BatchFeature:
         """A text or None, and pictures or None by the key of their pixels -> one batch, in this order."""
         for_text, for_images = self._split(options)
-        batch = BatchFeature()
-        if text is not None:
-            batch |= self.tokenizer(text, **for_text)
+        # The tokenizer's own batch still knows which token came from where: it is completed, not copied.
+        batch = BatchFeature() if text is None else self.tokenizer(text, **for_text)
         for key, images in pictures.items():
             if images is not None:
                 batch[key] = self.image_processor.preprocess(images, **for_images)["pixel_values"]
