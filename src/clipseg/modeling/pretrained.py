@@ -20,6 +20,7 @@ from clipseg.checkpoints.soundness import refuse_absent_tensors, refuse_sick_ten
 from clipseg.configuration.base import Configuration
 from clipseg.errors import ConfigurationError, UsageError
 from clipseg.modeling.devices import available_device
+from clipseg.modeling.embeddings import InputEmbeddings
 from clipseg.modeling.layers import ATTENTIONS, Attention
 from clipseg.modeling.options import LOADING_MOOT, SAVING_MOOT, effective, refuse_unknown
 
@@ -29,15 +30,13 @@ PARTS = ("text_model", "vision_model", "text_projection", "visual_projection", "
 """What a file may hold; a model takes its own parts of it and leaves the others."""
 
 
-class PreTrainedModel(Shareable, nn.Module):
+class PreTrainedModel(Shareable, InputEmbeddings):
     """Base of all models. A subclass says which keys of a file it may lack or leave, and draws its new weights."""
 
     config_class: ClassVar[type[Configuration]]
     base_model_prefix: ClassVar[str] = "clip"
     main_input_name: ClassVar[str] = "pixel_values"
     supports_gradient_checkpointing: ClassVar[bool] = True
-    input_embeddings: ClassVar[str]
-    """The path of the module that takes the raw input in."""
     head_prefixes: ClassVar[tuple[str, ...]] = ()
     """Parts a file may lack entirely; they are then drawn anew, with a warning."""
 
@@ -121,16 +120,10 @@ class PreTrainedModel(Shareable, nn.Module):
         """-> False: no model here writes text."""
         return False
 
-    def get_input_embeddings(self) -> nn.Module:
-        """-> the module that takes the raw input in: the token embedding, or the patch convolution."""
-        return self.get_submodule(self.input_embeddings)
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the module that takes the raw input in."""
-        self.set_submodule(self.input_embeddings, value)
-
-    def get_output_embeddings(self) -> None:
-        """-> None: no model here has output embeddings."""
+    def get_memory_footprint(self, return_buffers: bool = True) -> int:
+        """-> how many bytes the parameters hold, with those of the buffers or without."""
+        held = [*self.parameters(), *(self.buffers() if return_buffers else ())]
+        return sum(tensor.nelement() * tensor.element_size() for tensor in held)
 
     def set_attn_implementation(self, attn_implementation: str | dict[str, str]) -> None:
         """Choose "sdpa" or "eager" for every attention, decoder included.

@@ -15,13 +15,11 @@ from clipseg.configuration.clip import CLIPTextConfig, TextConfiguration
 from clipseg.configuration.clipseg import CLIPSegTextConfig
 from clipseg.errors import PromptError
 from clipseg.modeling.calls import answer, can_look_at, flag
+from clipseg.modeling.embeddings import LEGACY_EOS
 from clipseg.modeling.initialisation import initialise_encoder, initialise_projection
 from clipseg.modeling.layers import padded_causal_mask, tower_encoder
 from clipseg.modeling.outputs import BaseModelOutputWithPooling, CLIPTextModelOutput
 from clipseg.modeling.pretrained import PreTrainedModel
-
-LEGACY_EOS = 2
-"""The end-of-text id in old configurations. It is wrong as an id, and means: pool at the highest id."""
 
 NO_EOS = -1
 """An id that no token has, for configurations that name no end-of-text id."""

@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from clipseg.modeling.embeddings import LEGACY_EOS
 from clipseg.modeling.layers import Encoder, padded_causal_mask
 from clipseg.modeling.segmentation import CLIPSegForImageSegmentation
-from clipseg.modeling.text import LEGACY_EOS
 
 PICTURE_ENCODER, TEXT_ENCODER = "picture_encoder", "text_encoder"
 DECODER, PICTURE_EMBEDDER = "decoder", "picture_embedder"
