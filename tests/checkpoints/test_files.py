@@ -302,6 +302,26 @@ def test_one_shard_or_many(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [files.SAFETENSORS]
 
 
+def test_names_of_a_variant(tmp_path: Path) -> None:
+    def names() -> list[str]:
+        return sorted(path.name for path in tmp_path.iterdir())
+
+    files.write_weights(tmp_path, {"a": torch.zeros(1)})
+    files.write_weights(tmp_path, TENSORS, max_shard_size=30, variant="fp16")
+    sharded = [f"model.fp16-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    assert names() == [*sharded, files.SAFETENSORS, "model.safetensors.index.fp16.json"]
+    assert same(files.read_weights(tmp_path, variant="fp16"), TENSORS)
+    files.write_weights(tmp_path, TENSORS, variant="fp16")
+    assert names() == ["model.fp16.safetensors", files.SAFETENSORS]
+    assert same(files.read_weights(tmp_path), {"a": torch.zeros(1)})
+    assert [files.of_variant(name, "x") for name in files.WEIGHT_FILES[2:]] == [
+        "pytorch_model.x.bin",
+        "pytorch_model.bin.index.x.json",
+    ]
+    with pytest.raises(UsageError, match=r"variant is '\.\./x'; expected a word"):
+        files.read_weights(tmp_path, variant="../x")
+
+
 @given(st.lists(st.integers(0, 20), max_size=8), st.integers(1, 100))
 def test_shards_hold_everything_and_keep_the_limit(sizes: list[int], limit: int) -> None:
     tensors = {str(i): torch.zeros(size) for i, size in enumerate(sizes)}

@@ -280,6 +280,17 @@ def test_options_of_saving(tmp_path: Path) -> None:
         segmenter().save_pretrained(tmp_path, max_shard_sise="1GB")
 
 
+@pytest.mark.parametrize("options", [{}, {"max_shard_size": "20KB"}, {"safe_serialization": False}])
+def test_variants_stand_beside_each_other(tmp_path: Path, options: dict[str, Any]) -> None:
+    segmenter().save_pretrained(tmp_path)
+    segmenter(seed=1).save_pretrained(tmp_path, variant="fp16", dtype="float16", **options)
+    assert same(SEGMENTER.from_pretrained(tmp_path), segmenter())
+    half = SEGMENTER.from_pretrained(tmp_path, variant="fp16", dtype="auto")
+    assert same(half, segmenter(seed=1).half())
+    with pytest.raises(OSError, match=r"model\.bf16\.safetensors"):
+        SEGMENTER.from_pretrained(tmp_path, variant="bf16")
+
+
 # What does not fit
 
 

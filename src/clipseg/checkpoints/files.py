@@ -41,10 +41,12 @@ def read_weights(
     cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
     local_files_only: bool = False,
+    variant: str | None = None,
 ) -> dict[str, Tensor]:
     """A model's name -> its tensors by name, from one file or from shards; see `hub.find_file` and `read_tensors`.
 
-    Looked for in the order of WEIGHT_FILES. Raises CheckpointNotFoundError, CheckpointError.
+    Looked for in the order of WEIGHT_FILES, under the names that they have for a `variant`, such as "fp16". Raises
+    CheckpointNotFoundError, CheckpointError, UsageError for a variant that cannot be part of a name.
     """
     return read_files(
         resolve_weights(
@@ -54,6 +56,7 @@ def read_weights(
             cache_dir=cache_dir,
             token=token,
             local_files_only=local_files_only,
+            variant=variant,
         )
     )
 
@@ -66,6 +69,7 @@ def resolve_weights(
     cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
     local_files_only: bool = False,
+    variant: str | None = None,
 ) -> list[Path]:
     """A model's name -> the files that hold its weights, here: one, or an index's shards. Raises as `read_weights`."""
     where: dict[str, Any] = {
@@ -75,12 +79,25 @@ def resolve_weights(
         "token": token,
         "local_files_only": local_files_only,
     }
-    found = find_first(name_or_path, WEIGHT_FILES, **where)
-    if found is not None and found.name.endswith(".index.json"):
+    found = find_first(name_or_path, [of_variant(name, variant) for name in WEIGHT_FILES], **where)
+    if found is not None and found.suffix == ".json":
         shards = [find_file(name_or_path, shard, **where) for shard in sorted(set(_weight_map(found).values()))]
     else:
         shards = [found]
     return [shard for shard in shards if shard is not None]
+
+
+def of_variant(name: str, variant: str | None) -> str:
+    """A file's name and a variant -> its name in that variant: "model.safetensors", "fp16" -> "model.fp16.safetensors".
+
+    Raises UsageError for a variant that is no plain word.
+    """
+    if not variant:
+        return name
+    if not re.fullmatch(r"\w[\w-]*", variant):
+        raise UsageError(f"variant is {variant!r}; expected a word that file names have, such as 'fp16'")
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}.{variant}{dot}{suffix}"
 
 
 def read_files(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Tensor]:
@@ -267,27 +284,32 @@ def _owned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def write_weights(
-    folder: str | os.PathLike[str], tensors: Mapping[str, Tensor], max_shard_size: int | str = "5GB"
+    folder: str | os.PathLike[str],
+    tensors: Mapping[str, Tensor],
+    max_shard_size: int | str = "5GB",
+    variant: str | None = None,
 ) -> list[Path]:
     """Tensors -> `model.safetensors` in a folder, or numbered shards with an index if they are larger than one shard.
 
     `max_shard_size` is in bytes or like "200MB" (10^6) and "2GiB" (2^30); one tensor is never split. Weights of an
-    earlier save that the new ones do not replace are removed last. Raises OutputError, UsageError for a malformed size.
+    earlier save that the new ones do not replace are removed last, other variants excepted. Raises OutputError,
+    UsageError for a malformed size or variant.
     """
     folder = Path(folder)
+    single, index = folder / of_variant(SAFETENSORS, variant), folder / of_variant(INDEX, variant)
     shards = list(_shards(tensors, parse_size(max_shard_size)))
     if len(shards) == 1:
-        written = [folder / SAFETENSORS]
+        written = [single]
         write_tensors(written[0], shards[0])
     else:
-        names = [f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
+        names = [f"{single.stem}-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
         for name, shard in zip(names, shards, strict=True):
             write_tensors(folder / name, shard)
         weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
         total = sum(map(_nbytes, tensors.values()))
-        write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
-        written = [*(folder / name for name in names), folder / INDEX]
-    for old in [folder / SAFETENSORS, folder / INDEX, *folder.glob("model-?????-of-?????.safetensors")]:
+        write_json(index, {"metadata": {"total_size": total}, "weight_map": weight_map})
+        written = [*(folder / name for name in names), index]
+    for old in [single, index, *folder.glob(f"{single.stem}-?????-of-?????.safetensors")]:
         if old not in written:
             old.unlink(missing_ok=True)
     return written

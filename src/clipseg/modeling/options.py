@@ -30,7 +30,6 @@ SAVING_MOOT = frozenset(
 )  # fmt: skip
 
 REFUSED = {
-    "variant": "give the folder or the revision that holds the wanted files",
     "proxies": "set the environment variable HTTPS_PROXY",
     "from_tf": "convert the weights to safetensors first",
     "from_flax": "convert the weights to safetensors first",

@@ -198,6 +198,7 @@ class PreTrainedModel(Shareable, InputEmbeddings):
         use_auth_token: str | bool | None = None,
         local_files_only: bool = False,
         subfolder: str = "",
+        variant: str | None = None,
         dtype: torch.dtype | str | None = None,
         torch_dtype: torch.dtype | str | None = None,
         device: torch.device | str | int | None = None,
@@ -212,8 +213,9 @@ class PreTrainedModel(Shareable, InputEmbeddings):
         head that is missing entirely is drawn anew, with a warning, and with `ignore_mismatched_sizes` one of other
         shapes as well. `dtype` is a torch type, its name, or "auto" for the file's own; float32 unless given.
         `device_map` is the documented name of `device`, and may be "auto": a GPU where there is one. `config` is a
-        configuration, or where to find it; `state_dict` takes the place of the weights' files. Other keywords override
-        the configuration, in a copy of it, and must be known to it.
+        configuration, or where to find it; `state_dict` takes the place of the weights' files, of which `variant`
+        ("fp16") names others than the usual. Other keywords override the configuration, in a copy of it, and must be
+        known to it.
 
         With `output_loading_info` a dictionary comes along: `missing_keys` of new heads, `unexpected_keys` that were
         left, `mismatched_keys` of heads that did not fit, each with both shapes, and `error_msgs`, empty.
@@ -243,7 +245,7 @@ class PreTrainedModel(Shareable, InputEmbeddings):
         if attn_implementation is not None:
             own.attn_implementation = attn_implementation
         if state_dict is None:
-            source, tensors = str(name), files.read_weights(name, **where)
+            source, tensors = str(name), files.read_weights(name, variant=variant, **where)
         else:
             source, tensors = "state_dict", {key: tensor.detach().clone() for key, tensor in state_dict.items()}
             refuse_sick_tensors(source, tensors)
@@ -316,13 +318,14 @@ class PreTrainedModel(Shareable, InputEmbeddings):
         dtype: torch.dtype | str | None = None,
         max_shard_size: int | str = "5GB",
         safe_serialization: bool = True,
+        variant: str | None = None,
         **kwargs: Any,
     ) -> None:
         """Write `config.json` and `model.safetensors` (an index and shards above `max_shard_size`) into a folder.
 
         `dtype` stores the weights in another type, such as "float16" for half the size. `state_dict` takes the place
-        of the model's own. Without `safe_serialization` the weights are one `pytorch_model.bin`. Nothing is written
-        unless `is_main_process`.
+        of the model's own. Without `safe_serialization` the weights are one `pytorch_model.bin`. A `variant` is part
+        of the names of its files, as in `model.fp16.safetensors`. Nothing is written unless `is_main_process`.
         """
         refuse_unknown("save_pretrained", effective(kwargs, SAVING_MOOT), ("dtype", "max_shard_size", "state_dict"))
         if not is_main_process:
@@ -338,11 +341,11 @@ class PreTrainedModel(Shareable, InputEmbeddings):
         }
         folder = Path(save_directory)
         if safe_serialization:
-            files.write_weights(folder, converted, max_shard_size=max_shard_size)
+            files.write_weights(folder, converted, max_shard_size=max_shard_size, variant=variant)
         else:
-            files.write_tensors(folder / "pytorch_model.bin", converted)
+            files.write_tensors(folder / files.of_variant("pytorch_model.bin", variant), converted)
             for preferred in (files.SAFETENSORS, files.INDEX):  # an earlier save would be read in its stead
-                (folder / preferred).unlink(missing_ok=True)
+                (folder / files.of_variant(preferred, variant)).unlink(missing_ok=True)
 
 
 class _Undrawn(TorchFunctionMode):
