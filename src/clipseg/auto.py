@@ -75,7 +75,10 @@ class AutoConfig(_Auto):
         Raises CheckpointNotFoundError where there is no config.json, ConfigurationError for a model type not known.
         """
         path = _config_file(pretrained_model_name_or_path, kwargs)
-        return cls._of(read_json(path).get("model_type"), path).from_pretrained(path, **kwargs)
+        found = cls._of(read_json(path).get("model_type"), path).from_pretrained(path, **kwargs)
+        config = found[0] if isinstance(found, tuple) else found
+        config.name_or_path = os.fspath(pretrained_model_name_or_path)
+        return found
 
     @classmethod
     def for_model(cls, model_type: str, *args: Any, **kwargs: Any) -> Any:

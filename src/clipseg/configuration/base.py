@@ -39,6 +39,8 @@ MOOT = frozenset(
 )
 """Options of loading that scripts pass along and that have nothing to decide here."""
 
+_WHERE = ("cache_dir", "local_files_only", "token", "revision", "subfolder")
+
 
 class Configuration(Shareable):
     """Base of all configurations: attributes in, `config.json` out, and back."""
@@ -47,6 +49,7 @@ class Configuration(Shareable):
     sub_configs: ClassVar[dict[str, type[Configuration]]] = {}
     has_no_defaults_at_init: ClassVar[bool] = False
     is_encoder_decoder: ClassVar[bool] = False
+    attribute_map: ClassVar[dict[str, str]] = {}  # no attribute has a second name
     own_part: ClassVar[str | None] = None
     """The key under which a composite file holds this configuration, for loading a part from the whole."""
     from_whole: ClassVar[tuple[str, ...]] = ()
@@ -59,6 +62,7 @@ class Configuration(Shareable):
         self.attn_implementation = kwargs.pop("attn_implementation", kwargs.pop("_attn_implementation", None))
         torch_dtype = kwargs.pop("torch_dtype", None)
         self.dtype = kwargs.pop("dtype", torch_dtype)
+        self._name_or_path: str = kwargs.pop("name_or_path", kwargs.pop("_name_or_path", None)) or ""
         self.architectures: list[str] | None = kwargs.pop("architectures", None)
         self.problem_type: str | None = kwargs.pop("problem_type", None)
         labels = kwargs.pop("num_labels", 2)
@@ -70,6 +74,15 @@ class Configuration(Shareable):
         kwargs.pop("model_type", None)
         for name, value in kwargs.items():
             setattr(self, name, value)
+
+    @property
+    def name_or_path(self) -> str:
+        """Where the configuration came from, "" if it came from nowhere; never written to a file."""
+        return self._name_or_path
+
+    @name_or_path.setter
+    def name_or_path(self, name: object) -> None:
+        self._name_or_path = str(name)
 
     # Properties keep their values under their own names in `__dict__`, so that they are written like the others.
 
@@ -177,6 +190,12 @@ class Configuration(Shareable):
         values["clipseg_version"] = __version__
         return values
 
+    def to_diff_dict(self) -> dict[str, Any]:
+        """-> what of `to_dict` a configuration without arguments has not, with the names of its type and release."""
+        usual = type(self)().to_dict()
+        always = ("model_type", "clipseg_version")
+        return {k: v for k, v in self.to_dict().items() if k in always or k not in usual or v != usual[k]}
+
     def to_json_string(self, use_diff: bool = True) -> str:
         """-> the text of `config.json`; all values are written whatever `use_diff` says."""
         return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
@@ -275,21 +294,28 @@ class Configuration(Shareable):
         `return_unused_kwargs` gives a pair as well. Options named in MOOT have no effect. Raises
         CheckpointNotFoundError (an OSError) when there is no `config.json`.
         """
-        path = hub.find_file(
-            pretrained_model_name_or_path,
-            CONFIG_NAME,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            token=kwargs.pop("use_auth_token", None) if token is None else token,
-            revision=revision,
-            subfolder=subfolder,
-        )
+        where = {"cache_dir": cache_dir, "local_files_only": local_files_only, "token": token, "revision": revision}
+        values, overrides = cls.get_config_dict(pretrained_model_name_or_path, subfolder=subfolder, **where, **kwargs)
+        found: Any = cls.from_dict(values, **overrides)
+        config: ConfigType = found[0] if isinstance(found, tuple) else found
+        config.name_or_path = os.fspath(pretrained_model_name_or_path)
+        return found  # type: ignore[no-any-return]
+
+    @classmethod
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What `from_pretrained` takes -> the content of its `config.json`, and the keywords that override it."""
+        where = {name: kwargs.pop(name) for name in _WHERE if name in kwargs}
+        former = kwargs.pop("use_auth_token", None)
+        if where.get("token") is None:
+            where["token"] = former
+        path = hub.find_file(pretrained_model_name_or_path, CONFIG_NAME, **where)
         assert path is not None  # noqa: S101 - a required file is found or raises
         overrides = {name: value for name, value in kwargs.items() if name not in MOOT}
         if overrides.pop("proxies", None):
             raise UsageError("proxies is not offered; set the environment variable HTTPS_PROXY")
-        config: ConfigType = cls.from_dict(read_json(path), **overrides)
-        return config
+        return read_json(path), overrides
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Configuration) and type(self) is type(other) and self.to_dict() == other.to_dict()

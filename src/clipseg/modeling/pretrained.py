@@ -257,7 +257,7 @@ class PreTrainedModel(Shareable, InputEmbeddings):
             device=chosen,
             ignore_mismatched_sizes=ignore_mismatched_sizes,
         )
-        model.name_or_path = str(name or "")
+        model.name_or_path = model.config.name_or_path = str(name or "")
         if not output_loading_info:
             return model
         return model, {
