@@ -7,7 +7,7 @@ import pickle
 import pytest
 import transformers
 
-from clipseg.errors import CheckpointNotFoundError, UsageError
+from clipseg.errors import CheckpointError, CheckpointNotFoundError, UsageError
 from clipseg.processing.tokenization import CLIPTokenizer, CLIPTokenizerFast
 from clipseg.processing.vocabulary import train_vocabulary
 
@@ -188,3 +188,30 @@ def test_a_copy_is_on_its_own(trained):
     tokenizer.add_special_tokens({"pad_token": "[PAD]"})
     assert len(tokenizer) == len(trained[0]) + 1
     assert trained[0].pad_token == END
+
+
+def test_added_tokens_of_an_older_folder(trained, tmp_path):
+    trained[0].save_pretrained(tmp_path, legacy_format=True)
+    whole = len(trained[0])
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 77}))
+    roles = {"bos_token": START, "eos_token": {"content": END}, "additional_special_tokens": ["<extra>"]}
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps(roles))
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"<extra>": whole + 1, "Zebra": whole}))
+    tokenizer = CLIPTokenizer.from_pretrained(tmp_path)
+    reference = transformers.CLIPTokenizer.from_pretrained(tmp_path)
+    text = "a Zebra<extra> ZEBRA photo"
+    assert tokenizer(text)["input_ids"] == reference(text)["input_ids"]
+    assert tokenizer.convert_tokens_to_ids(["Zebra", "<extra>"]) == [whole, whole + 1]
+    assert [token.special for token in tokenizer.added_tokens_decoder.values()][-2:] == [False, True]
+    tokenizer.save_pretrained(tmp_path)  # what is newer is believed
+    (tmp_path / "added_tokens.json").write_text("{}")
+    assert_same(CLIPTokenizer.from_pretrained(tmp_path), tokenizer)
+    (tmp_path / "tokenizer.json").unlink()
+    assert_same(CLIPTokenizer.from_pretrained(tmp_path), tokenizer)
+
+
+def test_a_file_of_added_tokens_that_is_none(trained, tmp_path):
+    trained[0].save_vocabulary(tmp_path)
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"<extra>": "540"}))
+    with pytest.raises(CheckpointError, match=r"added_tokens\.json lists no added tokens: expected each token with an"):
+        CLIPTokenizer.from_pretrained(tmp_path)

@@ -1,6 +1,7 @@
 """A tokeniser and its files: vocab.json, merges.txt, tokenizer.json, tokenizer_config.json, special_tokens_map.json."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -9,16 +10,20 @@ from tokenizers import AddedToken
 from clipseg.checkpoints.files import read_json, write_json
 from clipseg.checkpoints.hub import find_file
 from clipseg.checkpoints.sharing import Shareable
-from clipseg.errors import UsageError
+from clipseg.errors import CheckpointError, UsageError
 from clipseg.processing.decoding import Decoding
 from clipseg.processing.files import FilePath, split_hub_options, write_text
-from clipseg.processing.vocabulary import Merge, merges_text
+from clipseg.processing.special_tokens import ADDITIONAL, ROLES
+from clipseg.processing.vocabulary import Merge, added_token, merges_text
 
 Self = TypeVar("Self", bound="TokenizerFiles")
 
 # Ways to give a vocabulary, and keys of a tokenizer_config.json that name files of the machine on which it was written.
 SOURCES = ("vocab", "merges", "vocab_file", "merges_file", "tokenizer_file", "tokenizer_object")
 _OF_THE_SAVER = (*SOURCES, "special_tokens_map_file", "name_or_path")
+
+ADDED_TOKENS = "added_tokens.json"
+"""Where releases before 4.34 kept what was added to a vocab.json: token -> id. Newer configurations say it."""
 
 
 class TokenizerFiles(Decoding, Shareable):
@@ -83,8 +88,9 @@ class TokenizerFiles(Decoding, Shareable):
         """A hub name, "nano" or a folder -> its tokeniser, from tokenizer.json or else vocab.json and merges.txt.
 
         `subfolder`, `revision`, `cache_dir`, `token` and `local_files_only` say where to look; every other keyword
-        overrides what tokenizer_config.json and special_tokens_map.json say. Raises CheckpointNotFoundError if there
-        is no vocabulary, and CheckpointError for a broken file.
+        overrides what tokenizer_config.json and special_tokens_map.json say. Tokens of an older folder's
+        added_tokens.json are added to its vocab.json. Raises CheckpointNotFoundError if there is no vocabulary, and
+        CheckpointError for a broken file.
         """
         where, overrides = split_hub_options(options)
         config: dict[str, Any] = {}
@@ -97,7 +103,28 @@ class TokenizerFiles(Decoding, Shareable):
         else:
             vocab, merges = (find_file(name_or_path, name, **where) for name in ("vocab.json", "merges.txt"))
             files = {"vocab": vocab, "merges": merges}
+            if not config.get("added_tokens_decoder") and (
+                path := find_file(name_or_path, ADDED_TOKENS, required=False, **where)
+            ):
+                config["added_tokens_decoder"] = _added_tokens(path, config)
         return cls(**{**config, **files, "name_or_path": str(name_or_path), **overrides})
+
+
+def _added_tokens(path: Path, config: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """The file of added tokens, and the configuration that says which have a role -> id -> token, as newer files do.
+
+    Raises CheckpointError if the file holds something else.
+    """
+    ids = read_json(path)
+    if set(map(type, ids.values())) - {int}:
+        raise CheckpointError(f"{path} lists no added tokens: expected each token with an integer id")
+    named = (config.get(name) or () for name in (ADDITIONAL, "extra_special_tokens"))
+    more = (token for tokens in named for token in (tokens.values() if isinstance(tokens, Mapping) else tokens))
+    special = {added_token(token).content for token in (*map(config.get, ROLES), *more) if token}
+    return {
+        i: {"content": token, "normalized": token not in special, "special": token in special}
+        for token, i in ids.items()
+    }
 
 
 def _path(folder: FilePath, prefix: str | None, name: str) -> Path:
