@@ -86,11 +86,12 @@ def test_clip_from_a_model_folder_brings_its_tokenizer(originals: tuple[Path, Pa
     clip = tmp_path / "clip"
     positions = {"text_model.embeddings.position_ids": torch.arange(77)[None]}
     files.write_weights(clip, keymaps.clip_to_hf(openai_file()) | positions)
-    for name in ("vocab.json", "merges.txt", "README.md"):
+    for name in ("vocab.json", "merges.txt", "added_tokens.json", "README.md"):
         (clip / name).write_text(name)
     result = convert(originals[0], tmp_path / "model", clip, extract_layers=LAYERS)
     assert result.missing_tokenizer_files == ()
     assert (result.folder / "merges.txt").read_text() == "merges.txt"
+    assert (result.folder / "added_tokens.json").exists()
     assert not (result.folder / "README.md").exists()
     single = convert(originals[0], tmp_path / "single", clip / "model.safetensors", extract_layers=LAYERS)
     assert same(files.read_weights(single.folder), files.read_weights(result.folder))

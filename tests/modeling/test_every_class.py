@@ -95,6 +95,17 @@ def test_a_projection_s_width_comes_from_the_whole(tmp_path: Path) -> None:
         CLIPVisionModelWithProjection.from_pretrained(tmp_path, projection_dim=7)
 
 
+@pytest.mark.parametrize("options", [{}, {"max_shard_size": "20KB"}, {"safe_serialization": False}])
+def test_variants_stand_beside_each_other(tmp_path: Path, options: dict[str, Any]) -> None:
+    segmenter().save_pretrained(tmp_path)
+    segmenter(seed=1).save_pretrained(tmp_path, variant="fp16", dtype="float16", **options)
+    assert same(CLIPSegForImageSegmentation.from_pretrained(tmp_path), segmenter())
+    half = CLIPSegForImageSegmentation.from_pretrained(tmp_path, variant="fp16", dtype="auto")
+    assert same(half, segmenter(seed=1).half())
+    with pytest.raises(OSError, match=r"model\.bf16\.safetensors"):
+        CLIPSegForImageSegmentation.from_pretrained(tmp_path, variant="bf16")
+
+
 # What all classes offer
 
 

@@ -135,6 +135,10 @@ def test_float32_unless_auto(tmp_path: Path) -> None:
     segmenter().save_pretrained(tmp_path, dtype=torch.float16)
     assert SEGMENTER.from_pretrained(tmp_path).dtype == torch.float32
     assert SEGMENTER.from_pretrained(tmp_path, dtype="auto").dtype == torch.float16
+    config(torch_dtype="bfloat16", dtype=None).save_pretrained(tmp_path)  # it says so, whatever the file holds
+    assert SEGMENTER.from_pretrained(tmp_path, dtype="auto").dtype == torch.bfloat16
+    config().save_pretrained(tmp_path)
+    assert SEGMENTER.from_pretrained(tmp_path, dtype="auto").dtype == torch.float16
 
 
 def test_a_half_model_is_saved_as_it_is(tmp_path: Path) -> None:
@@ -278,17 +282,6 @@ def test_options_of_saving(tmp_path: Path) -> None:
         UsageError, match="save_pretrained got an unknown argument 'max_shard_sise'; did you mean 'max_"
     ):
         segmenter().save_pretrained(tmp_path, max_shard_sise="1GB")
-
-
-@pytest.mark.parametrize("options", [{}, {"max_shard_size": "20KB"}, {"safe_serialization": False}])
-def test_variants_stand_beside_each_other(tmp_path: Path, options: dict[str, Any]) -> None:
-    segmenter().save_pretrained(tmp_path)
-    segmenter(seed=1).save_pretrained(tmp_path, variant="fp16", dtype="float16", **options)
-    assert same(SEGMENTER.from_pretrained(tmp_path), segmenter())
-    half = SEGMENTER.from_pretrained(tmp_path, variant="fp16", dtype="auto")
-    assert same(half, segmenter(seed=1).half())
-    with pytest.raises(OSError, match=r"model\.bf16\.safetensors"):
-        SEGMENTER.from_pretrained(tmp_path, variant="bf16")
 
 
 # What does not fit

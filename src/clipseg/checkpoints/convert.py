@@ -22,7 +22,10 @@ from clipseg.errors import CheckpointMismatchError, CheckpointNotFoundError, Out
 
 DECODER_FILE = "decoder.pth"
 CLIP_FILE = "clip.pth"
-TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+TOKENIZER_FILES = (
+    "vocab.json", "merges.txt", "added_tokens.json",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+)  # fmt: skip
 
 # Of the released models; the decoder's file records neither. Source: the published config.json files.
 EXTRACT_LAYERS = (3, 6, 9)

@@ -61,7 +61,7 @@ class Configuration(Shareable):
         self.output_attentions: bool = kwargs.pop("output_attentions", False)
         self.attn_implementation = kwargs.pop("attn_implementation", kwargs.pop("_attn_implementation", None))
         torch_dtype = kwargs.pop("torch_dtype", None)
-        self.dtype = kwargs.pop("dtype", torch_dtype)
+        self.dtype = kwargs.pop("dtype", None) or torch_dtype
         self._name_or_path: str = kwargs.pop("name_or_path", kwargs.pop("_name_or_path", None)) or ""
         self.architectures: list[str] | None = kwargs.pop("architectures", None)
         self.problem_type: str | None = kwargs.pop("problem_type", None)

@@ -211,7 +211,8 @@ class PreTrainedModel(Shareable, InputEmbeddings):
 
         Every tensor must be there, be used and have its shape, or one CheckpointMismatchError names them all; only a
         head that is missing entirely is drawn anew, with a warning, and with `ignore_mismatched_sizes` one of other
-        shapes as well. `dtype` is a torch type, its name, or "auto" for the file's own; float32 unless given.
+        shapes as well. `dtype` is a torch type, its name, or "auto": the configuration's, or else the file's own;
+        float32 unless given.
         `device_map` is the documented name of `device`, and may be "auto": a GPU where there is one. `config` is a
         configuration, or where to find it; `state_dict` takes the place of the weights' files, of which `variant`
         ("fp16") names others than the usual. Other keywords override the configuration, in a copy of it, and must be
@@ -244,6 +245,9 @@ class PreTrainedModel(Shareable, InputEmbeddings):
         refuse_unknown(cls.__name__, unknown, vars(own))
         if attn_implementation is not None:
             own.attn_implementation = attn_implementation
+        wanted = dtype or torch_dtype
+        if wanted == "auto" and own.dtype is not None:
+            wanted = own.dtype
         if state_dict is None:
             source, tensors = str(name), files.read_weights(name, variant=variant, **where)
         else:
@@ -253,7 +257,7 @@ class PreTrainedModel(Shareable, InputEmbeddings):
             own,
             tensors,
             source=source,
-            dtype=dtype or torch_dtype,
+            dtype=wanted,
             device=chosen,
             ignore_mismatched_sizes=ignore_mismatched_sizes,
         )
