@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from clipseg.modeling.text import CLIPSegTextModel, CLIPTextModel, CLIPTextModelWithProjection
     from clipseg.modeling.vision import CLIPSegVisionModel, CLIPVisionModel, CLIPVisionModelWithProjection
     from clipseg.pipelines import pipeline
+    from clipseg.processing.batch import BatchFeature
+    from clipseg.processing.choices import TensorType
+    from clipseg.processing.encoding import BatchEncoding
     from clipseg.processing.fast_image_processors import CLIPImageProcessorFast
     from clipseg.processing.image_processors import CLIPImageProcessor, ViTImageProcessor
     from clipseg.processing.images import to_rgb
@@ -57,6 +60,8 @@ _HOMES = {
     "AutoModelForZeroShotImageClassification": "auto",
     "AutoProcessor": "auto",
     "AutoTokenizer": "auto",
+    "BatchEncoding": "processing.encoding",
+    "BatchFeature": "processing.batch",
     "CLIPConfig": "configuration.clip",
     "CLIPForImageClassification": "modeling.classification",
     "CLIPImageProcessor": "processing.image_processors",
@@ -89,6 +94,7 @@ _HOMES = {
     "Masks": "masks.masks",
     "MixedPrompt": "prompting.prompts",
     "Segmenter": "segmenter",
+    "TensorType": "processing.choices",
     "TextPrompt": "prompting.prompts",
     "ViTImageProcessor": "processing.image_processors",
     "VisualStyle": "prompting.styles",
@@ -110,6 +116,8 @@ __all__ = [
     "AutoModelForZeroShotImageClassification",
     "AutoProcessor",
     "AutoTokenizer",
+    "BatchEncoding",
+    "BatchFeature",
     "CLIPConfig",
     "CLIPForImageClassification",
     "CLIPImageProcessor",
@@ -142,6 +150,7 @@ __all__ = [
     "Masks",
     "MixedPrompt",
     "Segmenter",
+    "TensorType",
     "TextPrompt",
     "ViTImageProcessor",
     "VisualStyle",

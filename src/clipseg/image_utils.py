@@ -17,8 +17,12 @@ from typing import Any
 from PIL import Image
 
 from clipseg.errors import PictureError, PictureNotFoundError
+from clipseg.processing.choices import ChannelDimension as ChannelDimension
 from clipseg.processing.images import PictureSource, to_rgb
 from clipseg.version import __version__
+
+PILImageResampling = Image.Resampling
+"""The documented name of PIL's filters."""
 
 MAX_BYTES = 256 * 2**20
 """The largest content fetched from a URL."""
