@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
 import ready
 from clipseg.client import Client, Picture, ServiceError
@@ -21,6 +22,7 @@ from clipseg.masks.rle import decode
 from clipseg.prompting.prompts import ImagePrompt
 from clipseg.prompting.styles import STYLES
 from clipseg.segmenter import Segmenter
+from clipseg.server.requests import SegmentRequest
 from http_files import asked, file_of, mask_file, posted
 
 IMAGE = ready.picture()
@@ -260,6 +262,29 @@ def test_bodies_that_are_none(url: str, body: bytes, status: int, kind: str) -> 
     assert (found, content["error"]["kind"]) == (status, kind)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {f"k{number}": 1 for number in range(20_000)},
+        {"options": {f"k{number}": {} for number in range(20_000)}},
+        {"options": {"threshold": [{}] * 20_000}},
+        {"templates": [1] * 20_000},
+        {"prompts": [[]] * 20_000},
+        {"prompts": [{"embedding": [""] * 20_000}]},
+        {"prompts": [{"picture": "x", "mask": {"size": [1, 1], "counts": [""] * 20_000}}]},
+        {"formats": [1] * 20_000},
+    ],
+)
+def test_a_body_full_of_errors_is_looked_at_up_to_the_first(url: str, more: dict) -> None:
+    """Each would take kilobytes, of a body that may have one every few bytes, while nobody else is answered."""
+    with pytest.raises(ValidationError) as caught:
+        SegmentRequest.model_validate({"picture": "x", "prompts": ["a"], **more})
+    assert caught.value.error_count() < 10  # one, for each kind of value that it could have been
+    status, told = posted(url, "/v1/segment", {"picture": "x", "prompts": ["a"], **more})
+    assert (status, told["error"]["kind"]) == (422, "RequestError")
+    assert len(told["error"]["message"]) < 300
+
+
 def test_too_much_at_once(client: Client, picture: Picture) -> None:
     with pytest.raises(ServiceError, match="65 prompts") as caught:
         client.segment(picture, ["a"] * 65)
@@ -268,6 +293,8 @@ def test_too_much_at_once(client: Client, picture: Picture) -> None:
         client.segment(picture, " OR ".join(f"a{number}" for number in range(70)))
     with pytest.raises(ServiceError, match="on tiles 16 prompts"):
         client.segment(picture, [f"a{number}" for number in range(17)], fit="tile", tile="60%")
+    with pytest.raises(ServiceError, match="101 templates"):
+        client.ask("/v1/embed", {"prompts": ["a"], "templates": ["{}"] * 101})
     with pytest.raises(ServiceError, match="tiles, and the limit is 256"):
         client.segment(picture, "a", fit="tile", tile=1, overlap=0)
 

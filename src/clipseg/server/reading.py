@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -31,6 +31,9 @@ from clipseg.server.settings import Limits
 
 Embed: TypeAlias = Callable[[Prompt], torch.Tensor]
 """A prompt -> its condition (E,)."""
+
+MOST_TEMPLATES = 100
+"""Sentences that each phrase is put into: the largest known set has 80, and each costs as much as a prompt."""
 
 _KINDS = ("text", "picture", "embedding", "prompt")
 _OF_EXAMPLES = ("mask", "box", "style")
@@ -183,7 +186,10 @@ def fit_of(asked: requests.SegmentRequest, size_hw: tuple[int, int], limits: Lim
     return fit
 
 
-def _templates(asked: str | Iterable[str]) -> Templates:
+def _templates(asked: str | Sequence[str]) -> Templates:
+    """Raises TooLargeError."""
+    if not isinstance(asked, str) and len(asked) > MOST_TEMPLATES:
+        raise TooLargeError(f"{len(asked)} templates are too many; the limit is {MOST_TEMPLATES}")
     return asked if isinstance(asked, str) else tuple(asked)
 
 
