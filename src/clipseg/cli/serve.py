@@ -111,6 +111,7 @@ def serve(
         bytes=largest,
         pixels=round(max_megapixels * 1e6),
         prompts=max_prompts,
+        terms=max(32 * max_prompts, Limits.terms),
         queue=max_queue,
         seconds=max_seconds,
         bodies_bytes=max(8 * largest, Limits.bodies_bytes),

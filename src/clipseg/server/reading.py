@@ -55,6 +55,7 @@ class Reader:
         self._check_count(len(asked.prompts) + len(asked.negative))
         terms = [self._term(one, names, templates, embed) for one in shown]
         negatives = [self._term(one, names, templates, embed) for one in asked.negative]
+        self._check_terms([*terms, *negatives])
         question = Question.of(terms, negatives)
         self._check_count(len(question.prompts))
         return question
@@ -83,6 +84,15 @@ class Reader:
     def _check_count(self, count: int) -> None:
         if count > self._limits.prompts:
             raise TooLargeError(f"{count} prompts at once are too many; the limit is {self._limits.prompts}")
+
+    def _check_terms(self, terms: Sequence[Term]) -> None:
+        """What has a name is worked out wherever it is named: a few kilobytes can say millions of terms."""
+        waiting, count = list(terms), 0
+        while waiting:
+            count, parts = count + 1, waiting.pop().terms()
+            if count + len(waiting) + len(parts) > self._limits.terms:
+                raise TooLargeError(f"the expressions have more than {self._limits.terms} terms; ask for less at once")
+            waiting.extend(parts)
 
     def _names(self, asked: Sequence[requests.Prompt | str], embed: Embed) -> dict[str, Term]:
         """-> the prompts that expressions may speak of."""

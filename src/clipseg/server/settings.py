@@ -22,6 +22,7 @@ class Limits:
         prompts          in a request, those within expressions and negatives counted
         tiled_prompts    the same for a picture in tiles, whose maps are many times as large
         letters          of one prompt
+        terms            of all expressions in a request, each counted as often as it is named
         tiles            of a picture
         queue            requests that are taken at once; the next is told to come again
         seconds          that a request may take once its body is here
@@ -40,6 +41,7 @@ class Limits:
     prompts: int = 64
     tiled_prompts: int = 16
     letters: int = 1000
+    terms: int = 2000
     tiles: int = 256
     queue: int = 64
     seconds: float = 60.0
