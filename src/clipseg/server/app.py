@@ -23,7 +23,7 @@ from clipseg.server.counting import Counted
 from clipseg.server.limits import BodyLimit
 from clipseg.server.metrics import MEDIA_TYPE
 from clipseg.server.page import FOLDER, INDEX, Static
-from clipseg.server.refusals import MediaError, RequestError, UnknownError, status_of
+from clipseg.server.refusals import MediaError, MethodError, RequestError, UnknownError, status_of
 from clipseg.server.replies import Reply, failure
 from clipseg.server.running import Runner
 from clipseg.server.service import Service
@@ -187,8 +187,9 @@ def _add_errors(app: FastAPI) -> None:
             return failure(UnknownError(f"there is nothing at {path}; see /openapi.json"), request.url.path)
         if status == 405:
             headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-            message = f"{path} is not asked by {request.method}"
-            return Reply({"error": {"kind": "MethodError", "message": message}}, 405, headers)
+            refused = failure(MethodError(f"{path} is not asked by {request.method}"), request.url.path)
+            refused.headers.update(headers)
+            return refused
         return failure(RequestError("the body cannot be read as JSON"), request.url.path)
 
     app.add_exception_handler(ClipsegError, known)

@@ -196,6 +196,8 @@ def _outputs(request: dict[str, Any]) -> tuple[list[str], list[str]]:
     names = [one.get("name") for one in asked]
     if not all(isinstance(name, str) and name in OUTPUTS for name in names):
         raise RequestError(f"known outputs are {', '.join(OUTPUTS)}")
+    if len(set(names)) != len(names):  # each would be made as often as it is named
+        raise RequestError("an output is asked for once")
     everywhere = tensors.parameters(request).get("binary_data_output") is True
     binary = [one["name"] for one in asked if tensors.parameters(one).get("binary_data", everywhere) is True]
     return [str(name) for name in names], binary
