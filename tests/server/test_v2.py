@@ -51,6 +51,17 @@ def test_what_the_server_and_its_model_are(url: str) -> None:
         assert isinstance(told["error"], str)
 
 
+def test_the_description_tells_errors_as_they_are(url: str) -> None:
+    paths = asked(url, "GET", "/openapi.json")[2]["paths"]
+    for path, item in paths.items():
+        for operation in item.values():
+            told = operation["responses"]["404"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+            assert told == ("ProtocolFailure" if path.startswith("/v2") else "Failure")
+    infer = paths["/v2/models/{model}/infer"]["post"]
+    for content in (infer["requestBody"]["content"], infer["responses"]["200"]["content"]):
+        assert set(content) == {"application/json", "application/octet-stream"}
+
+
 def test_in_json(url: str, segmenter: Segmenter) -> None:
     outputs = [{"name": name} for name in ("labels", "scores", "probabilities", "masks", "boxes")]
     parameters = {"threshold": 0.5, "fit": "letterbox"}

@@ -158,7 +158,7 @@ def _routes(service: Service, access: Access) -> FastAPI:
         """List the prompts that are remembered."""
         return Reply(service.stored().model_dump())
 
-    app.include_router(v2.router(service, runner))
+    app.include_router(v2.router(service, runner, _STATUSES))
     return app
 
 

@@ -141,6 +141,12 @@ class Failure(BaseModel):
     error: Error
 
 
+class ProtocolFailure(BaseModel):
+    """The same under /v2, in one line: the kind, and the message."""
+
+    error: str
+
+
 class PictureAnswer(BaseModel):
     """A picture that is known now."""
 
