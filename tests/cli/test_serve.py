@@ -86,6 +86,32 @@ def test_an_open_door_is_refused(call: Callable[..., Any]) -> None:
     assert call("serve", "--model", "no/such/model/at/all").code == 6
 
 
+@pytest.mark.parametrize("option", ["--max-megabytes", "--max-megapixels", "--max-seconds", "--cache-megabytes"])
+@pytest.mark.parametrize("value", ["nan", "inf", "1e300", "-1"])
+def test_numbers_that_are_none(call: Callable[..., Any], option: str, value: str) -> None:
+    outcome = call("serve", "--model", "nano", option, value)
+    assert outcome.code == 2
+    assert option in outcome.error
+
+
+def test_names_that_are_none(call: Callable[..., Any]) -> None:
+    outcome = call("serve", "--model", "nano", "--host", "a..b", "--token", "long enough")
+    assert (outcome.code, outcome.error) == (2, "'a..b' is no name of a host and no address; see --host")
+    for name in ("", "example.org:8000", "https://example.org", "a b"):
+        outcome = call("serve", "--model", "nano", "--allow-host", name)
+        assert outcome.code == 2
+        assert "without a port" in outcome.error
+    for origin in ("https://a:b", "https://me@example.org", "https://example.org#x", "https://a b"):
+        assert "no origin" in call("serve", "--model", "nano", "--allow-origin", origin).error
+    assert "no space" in call("serve", "--model", "nano", "--token", "long enough ").error
+
+
+def test_origins_as_browsers_send_them() -> None:
+    given = ("https://Example.org:443/", "http://localhost:80", "http://localhost:3000", "http://[::1]:443")
+    expected = {"https://example.org", "http://localhost", "http://localhost:3000", "http://[::1]:443"}
+    assert serving.origins_of(given) == expected
+
+
 def test_a_port_in_use_is_one_line(call: Callable[..., Any]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -136,6 +162,7 @@ def test_what_is_passed_on(call: Callable[..., Any], monkeypatch: pytest.MonkeyP
         ("localhost", ("My.Box",), {"localhost", "127.0.0.1", "::1", "my.box"}),
         ("::1", (), {"localhost", "127.0.0.1", "::1"}),
         ("0.0.0.0", (), None),
+        ("::1", ("[FE80::1]",), {"localhost", "127.0.0.1", "::1", "fe80::1"}),
         ("192.168.1.5", ("box",), {"localhost", "127.0.0.1", "::1", "192.168.1.5", "box"}),
     ],
 )

@@ -84,5 +84,7 @@ class Access:
     def __post_init__(self) -> None:
         if self.token is not None and (len(self.token) < 8 or not self.token.isascii() or not self.token.isprintable()):
             raise UsageError("a token is at least 8 letters of ASCII; make one with: openssl rand -hex 16")
+        if self.token is not None and self.token != self.token.strip():  # what a header begins and ends with is lost
+            raise UsageError("a token begins and ends with no space")
         if self.hosts is None and self.token is None:
             raise UsageError("a server that answers to any name needs a token")
