@@ -232,6 +232,8 @@ def test_similarity(client: Client, segmenter: Segmenter, picture: Picture) -> N
         (["a"], {"tile": 10}, UsageError, "fit is 'squash'"),
         (["a"], {"format": "zip", "formats": ["gif"]}, UsageError, "no format 'gif'"),
         (["a"], {"format": "zip", "formats": ["overlay:alpha=7"]}, UsageError, "alpha"),
+        (["a"], {"format": "zip", "formats": ["voc:split=a\0b"]}, UsageError, "split"),
+        (["a"], {"format": "zip", "formats": ["voc:split=" + 150 * "é"]}, UsageError, "split"),
         (["a"], {"format": "zip", "formats": ["crops:margin=yes"]}, UsageError, "margin"),
         ([{"text": "a", "threshold": 0.2}], {"options": {"threshold": [0.1]}}, UsageError, "give them once"),
     ],
@@ -320,6 +322,17 @@ def test_pictures_that_are_none(url: str, content: bytes, kind: str | bytes, sta
     found, _, told = asked(url, "POST", "/v1/pictures", content, content_type=text)
     assert found == status
     assert set(told["error"]) == {"kind", "message"}
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/ready", "/metrics", "/v1/models", "/v2/health/ready", "/static/x"])
+def test_a_head_is_what_a_get_would_have(url: str, path: str) -> None:
+    """Load balancers ask so whether there is a server."""
+    status, headers, content = asked(url, "HEAD", path)
+    expected, as_get, _ = asked(url, "GET", path)
+    assert (status, content) == (expected, b"")
+    assert headers["content-type"] == as_get["content-type"]
+    status, headers, _ = asked(url, "HEAD", "/v1/segment")
+    assert (status, headers["allow"]) == (405, "POST")
 
 
 def test_nothing_there(url: str) -> None:

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse, Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clipseg.errors import ClipsegError
 from clipseg.server import described, requests, v2
@@ -54,7 +54,18 @@ _logger = logging.getLogger(__name__)
 
 def application(service: Service, access: Access) -> ASGIApp:
     """A service and who may ask -> the server, as uvicorn and others run it. It starts and closes the service."""
-    return Counted(Guard(BodyLimit(_routes(service, access), service.limits), access), service.metrics)
+    return _Heads(Counted(Guard(BodyLimit(_routes(service, access), service.limits), access), service.metrics))
+
+
+class _Heads:
+    """ASGI middleware: HEAD is answered as GET, of which the protocol sends no body. Load balancers ask so."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        await self._app({**scope, "method": "GET"} if is_head else scope, receive, send)
 
 
 def _routes(service: Service, access: Access) -> FastAPI:
