@@ -18,7 +18,6 @@ from clipseg.fits import Fit
 from clipseg.masks.options import MaskOptions
 from clipseg.masks.rle import decode
 from clipseg.masks.rules import DEFAULT_THRESHOLD
-from clipseg.processing.images import to_mask
 from clipseg.prompting.expressions import Strength, Term
 from clipseg.prompting.prompts import EmbeddingPrompt, ImagePrompt, Prompt, TextPrompt, parse
 from clipseg.prompting.questions import Question
@@ -160,7 +159,7 @@ class Reader:
             return decode({"size": list(asked.size), "counts": asked.counts})
         known = self._pictures.files.get(asked)
         content = _unpacked(asked) if known is None else known.content
-        return to_mask(content, picture.size_hw, max_pixels=self._limits.pixels)
+        return self._pictures.mask(content, picture)
 
 
 def options_of(asked: requests.SegmentRequest) -> MaskOptions:
