@@ -9,10 +9,12 @@ import socket
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -50,6 +52,36 @@ def test_from_beginning_to_end(model: Path, number: int) -> None:
         assert process.wait(60) == 0
         assert process.stderr is not None
         assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_waits_for_nothing(model: Path, number: int) -> None:
+    with started("--model", model) as (process, said):
+        host, port = urlsplit(said["address"]).netloc.split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            head = f"POST /v1/pictures HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\n"
+            connection.sendall(head.encode())  # what follows is waited for
+            with Client(said["address"]) as client:
+                client.wait()
+            process.send_signal(number)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(1)
+            process.send_signal(number)
+            assert process.wait(5) == -number
+
+
+def test_warnings_about_prompts_are_not_collected() -> None:
+    def warned() -> int:
+        return len(sys.modules["clipseg.segmenter"].__dict__.get("__warningregistry__", ()))
+
+    segmenter = ready.segmenter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        with serving.untold_warnings():
+            segmenter.embed(["long " * 100])
+            before = warned()
+            segmenter.embed([f"{number} {'long ' * 100}" for number in range(5)])
+    assert warned() <= before
 
 
 def ready_file() -> bytes:

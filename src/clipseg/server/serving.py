@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -21,6 +22,8 @@ from clipseg.errors import MissingPackageError, UsageError
 from clipseg.server.settings import LOOPBACK
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from starlette.types import ASGIApp
 
     from clipseg.server.service import Service
@@ -163,7 +166,7 @@ def serve(app: ASGIApp, service: Service, listening: socket.socket, begun: Calla
     What was taken then is finished; a second signal does not wait for it. Raises what the model could not be loaded
     for.
     """
-    with _quiet_signals(), _quick_turns():
+    with _quiet_signals(), _quick_turns(), untold_warnings():
         server = _server(app, service.limits, begun)
         watch = threading.Thread(target=_end_on_failure, args=(server, service), name="serve-watch", daemon=True)
         watch.start()
@@ -199,6 +202,12 @@ def _server(app: ASGIApp, limits: Limits, begun: Callable[[], None]) -> Any:
             await super().startup(sockets)
             begun()
 
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if self.should_exit:  # the second: as if nobody listened to it, or threads at work would be waited for
+                signal.signal(sig, signal.SIG_DFL)
+                signal.raise_signal(sig)
+            super().handle_exit(sig, frame)
+
     return Server(
         uvicorn.Config(
             app,
@@ -231,6 +240,14 @@ def _quick_turns() -> Iterator[None]:
         yield
     finally:
         sys.setswitchinterval(before)
+
+
+@contextmanager
+def untold_warnings() -> Iterator[None]:
+    """Within it nobody is warned of prompts that are cut off: each text would be remembered, for ever, and logged."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"prompt .* tokens and the model reads")
+        yield
 
 
 @contextmanager
