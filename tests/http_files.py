@@ -42,11 +42,11 @@ def head(url: str, method: str, path: str, **headers: object) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
+def answer(connection: socket.socket, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
     """A connection on which all was sent -> status, headers and body."""
     from http.client import HTTPResponse
 
-    response = HTTPResponse(connection)
+    response = HTTPResponse(connection, method=method)
     response.begin()
     body = response.read()
     return response.status, {name.lower(): value for name, value in response.getheaders()}, body
@@ -58,8 +58,8 @@ def asked(url: str, method: str, path: str, body: bytes | None = None, **headers
         headers = {"content_length": len(body), **headers}
     with connected(url) as connection:
         connection.sendall(head(url, method, path, connection="close", **headers) + (body or b""))
-        status, answered, content = answer(connection)
-    is_json = answered.get("content-type", "").startswith("application/json")
+        status, answered, content = answer(connection, method)
+    is_json = content and answered.get("content-type", "").startswith("application/json")
     return status, answered, json.loads(content) if is_json else content
 
 

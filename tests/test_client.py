@@ -101,6 +101,34 @@ def test_a_picture_that_was_forgotten_is_sent_again(server: Scripted, client: Cl
     assert [path for _, path, _, _ in server.asked] == ["/v1/pictures", "/v1/segment", "/v1/pictures", "/v1/segment"]
 
 
+def test_so_it_is_for_similarity(server: Scripted, client: Client) -> None:
+    server.will(200, PICTURE)
+    server.will(404, refusal("UnknownError"))
+    server.will(200, PICTURE)
+    server.will(200, {"labels": ["a cat"], "cosines": [0.5]})
+    assert client.similarity(b"pixels", "a cat") == {"a cat": 0.5}
+
+
+def test_a_silent_server_is_not_asked_twice(server: Scripted) -> None:
+    server.will(200, {})
+    server.will(200, {}, **{"Content-Length": "99"})  # of which little comes
+    with Client(server.url, seconds=0.2) as client:
+        client.ask("/health")
+        with pytest.raises(ServiceError, match="timed out"):
+            client.ask("/v1/embed", {"prompts": ["a"]})
+    assert len(server.asked) == 2
+
+
+def test_when_to_come_again_may_be_a_date(server: Scripted, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("clipseg.client.time.sleep", slept.append)
+    for told in ("Wed, 21 Oct 2026 07:28:00 GMT", "nan", "7", "9" * 30):
+        server.will(429, refusal("BusyError"), Retry_After=told)
+    server.will(200, {"status": "ok"})
+    assert client.ask("/health") == {"status": "ok"}
+    assert slept == [1, 1, 7, 60]
+
+
 def test_a_busy_server_is_asked_again(server: Scripted, client: Client) -> None:
     for _ in range(3):
         server.will(429, refusal("BusyError"), Retry_After="0")
@@ -141,7 +169,7 @@ def test_no_server(server: Scripted) -> None:
     ):
         client.ready()
     assert caught.value.status is None
-    for url in ("127.0.0.1:8000", "ftp://127.0.0.1", ""):
+    for url in ("127.0.0.1:8000", "ftp://127.0.0.1", "", "http://[::1", "http://a:b", "http://a:99999"):
         with pytest.raises(UsageError, match="no address"):
             Client(url)
     with Client(server.url) as client, pytest.raises(PictureNotFoundError, match=r"nothing\.png"):

@@ -18,6 +18,7 @@ from clipseg.masks.masks import Masks
 from clipseg.masks.options import MaskOptions
 from clipseg.processing.images import PictureSource
 from clipseg.processing.on_demand import SettledPicture
+from clipseg.prompting.expressions import Check, unhurried
 from clipseg.prompting.questions import Question
 
 
@@ -75,13 +76,19 @@ class Answered:
 
 
 def masks_of(
-    question: Question, logits: torch.Tensor, picture: Image.Image, finish: MaskOptions, combined: bool
+    question: Question,
+    logits: torch.Tensor,
+    picture: Image.Image,
+    finish: MaskOptions,
+    combined: bool,
+    check: Check = unhurried,
 ) -> Masks:
     """A question, the logits (L, h, w) of its prompts on a picture, and how masks are finished -> the masks.
 
-    `combined` makes them one. The logits are the masks' from then on. Raises UsageError as `Masks.combined` does.
+    `combined` makes them one. The logits are the masks' from then on. `check` is called between the steps of
+    expressions, and may raise. Raises UsageError as `Masks.combined` does.
     """
     size_hw = (picture.height, picture.width)
-    answers, negatives = question.answers(logits, size_hw)
+    answers, negatives = question.answers(logits, size_hw, check)
     masks = Masks(answers, question.labels, size_hw, picture, finish, negatives, owned=True)
     return masks.combined() if combined else masks

@@ -32,6 +32,10 @@ TRIES = 5
 """At a server that is busy, which says when to come again."""
 
 
+LONGEST_WAIT = 60.0
+"""Seconds before another try, whatever is told."""
+
+
 class ServiceError(ClipsegError):
     """A server that cannot be reached, or that refuses for a reason of its own.
 
@@ -102,11 +106,15 @@ class Client:
     def __init__(self, url: str = "http://127.0.0.1:8000", token: str | None = None, seconds: float = SECONDS) -> None:
         """The server's address and token; `seconds` are waited for an answer. Raises UsageError for no address."""
         self.url = url.rstrip("/")
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(self.url)
+            host, port = parts.hostname, parts.port
+        except ValueError:  # a port that is no number, or half of a bracket
+            parts, host, port = urlsplit(""), None, None
+        if parts.scheme not in ("http", "https") or not host:
             raise UsageError(f"{url!r} is no address of a server; expected one such as http://127.0.0.1:8000")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(parts.hostname, parts.port, timeout=seconds)
+        self._connection = kind(host, port, timeout=seconds)
         self._base = parts.path
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
 
@@ -194,8 +202,7 @@ class Client:
         self, picture: Picture | PictureFile, prompts: PromptSource | Sequence[PromptSource]
     ) -> dict[str, float]:
         """A picture and prompts -> the cosine of each label."""
-        known = picture if isinstance(picture, Picture) else self.upload(picture)
-        answer = self.ask("/v1/similarity", {"picture": known.id, "prompts": _listed(prompts)})
+        answer = _json(self._about(picture, "/v1/similarity", {"prompts": _listed(prompts)}))
         return dict(zip(answer["labels"], answer["cosines"], strict=True))
 
     def store(self, prompt: PromptSource, label: str | None = None) -> str:
@@ -217,15 +224,19 @@ class Client:
         prompts: PromptSource | Sequence[PromptSource],
         more: Mapping[str, Any],
     ) -> bytes:
+        return self._about(picture, "/v1/segment", {"prompts": _listed(prompts), **more})
+
+    def _about(self, picture: Picture | PictureFile, path: str, question: Mapping[str, Any]) -> bytes:
+        """A picture and what is asked of it -> the answer; the picture is sent where the server has it not."""
         known = picture if isinstance(picture, Picture) else self.upload(picture)
-        body = json.dumps({"picture": known.id, "prompts": _listed(prompts), **more}).encode()
+        body = json.dumps({"picture": known.id, **question}).encode()
         try:
-            return self._asked("POST", "/v1/segment", body, "application/json")
+            return self._asked("POST", path, body, "application/json")
         except ServiceError as error:
             if error.status != 404:
                 raise
             self.upload(known.content)  # others have sent so many since that it was forgotten
-            return self._asked("POST", "/v1/segment", body, "application/json")
+            return self._asked("POST", path, body, "application/json")
 
     def _asked(self, method: str, path: str, body: bytes | None, kind: str) -> bytes:
         """-> the body of a good answer. Raises the error that another one tells."""
@@ -234,7 +245,7 @@ class Client:
             status, answered, content = self._exchange(method, path, body, headers)
             if status != 429 or again + 1 == TRIES:
                 break
-            time.sleep(float(answered.get("retry-after", 1)))
+            time.sleep(_wait_of(answered.get("retry-after", "1")))
         if status == 200:
             return content
         raise _error(status, content)
@@ -251,9 +262,15 @@ class Client:
                 return response.status, {name.lower(): value for name, value in response.getheaders()}, content
             except (http.client.HTTPException, OSError) as error:
                 self._connection.close()
-                if fresh or not again:  # one that was kept open may have been closed meanwhile
+                # One that was kept open may have been closed meanwhile; one that is silent has the question.
+                if fresh or not again or isinstance(error, TimeoutError):
                     raise ServiceError(f"the server does not answer ({error}); is `clipseg serve` running?") from error
         raise AssertionError  # the loop has returned or raised
+
+
+def _wait_of(told: str) -> float:
+    """The header Retry-After -> seconds, LONGEST_WAIT at most. Servers between may tell a date, which is not read."""
+    return min(float(told), LONGEST_WAIT) if told.isascii() and told.isdecimal() else 1.0
 
 
 def _listed(prompts: PromptSource | Sequence[PromptSource]) -> list[PromptSource]:

@@ -9,10 +9,12 @@ import socket
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -52,6 +54,36 @@ def test_from_beginning_to_end(model: Path, number: int) -> None:
         assert process.stderr.read() == ""
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_waits_for_nothing(model: Path, number: int) -> None:
+    with started("--model", model) as (process, said):
+        host, port = urlsplit(said["address"]).netloc.split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            head = f"POST /v1/pictures HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\n"
+            connection.sendall(head.encode())  # what follows is waited for
+            with Client(said["address"]) as client:
+                client.wait()
+            process.send_signal(number)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(1)
+            process.send_signal(number)
+            assert process.wait(5) == -number
+
+
+def test_warnings_about_prompts_are_not_collected() -> None:
+    def warned() -> int:
+        return len(sys.modules["clipseg.segmenter"].__dict__.get("__warningregistry__", ()))
+
+    segmenter = ready.segmenter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        with serving.untold_warnings():
+            segmenter.embed(["long " * 100])
+            before = warned()
+            segmenter.embed([f"{number} {'long ' * 100}" for number in range(5)])
+    assert warned() <= before
+
+
 def ready_file() -> bytes:
     from http_files import file_of
 
@@ -84,6 +116,32 @@ def test_an_open_door_is_refused(call: Callable[..., Any]) -> None:
     assert "no origin" in call("serve", "--allow-origin", "example.org").error
     assert call("serve", "--max-megabytes", "0").code == 2
     assert call("serve", "--model", "no/such/model/at/all").code == 6
+
+
+@pytest.mark.parametrize("option", ["--max-megabytes", "--max-megapixels", "--max-seconds", "--cache-megabytes"])
+@pytest.mark.parametrize("value", ["nan", "inf", "1e300", "-1"])
+def test_numbers_that_are_none(call: Callable[..., Any], option: str, value: str) -> None:
+    outcome = call("serve", "--model", "nano", option, value)
+    assert outcome.code == 2
+    assert option in outcome.error
+
+
+def test_names_that_are_none(call: Callable[..., Any]) -> None:
+    outcome = call("serve", "--model", "nano", "--host", "a..b", "--token", "long enough")
+    assert (outcome.code, outcome.error) == (2, "'a..b' is no name of a host and no address; see --host")
+    for name in ("", "example.org:8000", "https://example.org", "a b"):
+        outcome = call("serve", "--model", "nano", "--allow-host", name)
+        assert outcome.code == 2
+        assert "without a port" in outcome.error
+    for origin in ("https://a:b", "https://me@example.org", "https://example.org#x", "https://a b"):
+        assert "no origin" in call("serve", "--model", "nano", "--allow-origin", origin).error
+    assert "no space" in call("serve", "--model", "nano", "--token", "long enough ").error
+
+
+def test_origins_as_browsers_send_them() -> None:
+    given = ("https://Example.org:443/", "http://localhost:80", "http://localhost:3000", "http://[::1]:443")
+    expected = {"https://example.org", "http://localhost", "http://localhost:3000", "http://[::1]:443"}
+    assert serving.origins_of(given) == expected
 
 
 def test_a_port_in_use_is_one_line(call: Callable[..., Any]) -> None:
@@ -136,6 +194,7 @@ def test_what_is_passed_on(call: Callable[..., Any], monkeypatch: pytest.MonkeyP
         ("localhost", ("My.Box",), {"localhost", "127.0.0.1", "::1", "my.box"}),
         ("::1", (), {"localhost", "127.0.0.1", "::1"}),
         ("0.0.0.0", (), None),
+        ("::1", ("[FE80::1]",), {"localhost", "127.0.0.1", "::1", "fe80::1"}),
         ("192.168.1.5", ("box",), {"localhost", "127.0.0.1", "::1", "192.168.1.5", "box"}),
     ],
 )

@@ -160,6 +160,20 @@ def test_growing(radius, cell_hw, size_hw):
     assert torch.equal(logits, before)
 
 
+def test_nobody_waits_any_more():
+    called = []
+
+    def check():
+        called.append(None)
+        if len(called) > 5:
+            raise TimeoutError
+
+    for term in (Grow(A, 1000), Grow(A, -1000), A & B & A & B & A & B, Strength(~(A | B) & (A | B) & A & B, 2)):
+        called.clear()
+        with pytest.raises(TimeoutError):
+            evaluate(term, maps(3, (9, 9)).__getitem__, (1.0, 1.0), check)
+
+
 def test_depth():
     term = A
     for _ in range(DEEPEST):

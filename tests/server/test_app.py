@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
 import ready
 from clipseg.client import Client, Picture, ServiceError
@@ -21,6 +22,7 @@ from clipseg.masks.rle import decode
 from clipseg.prompting.prompts import ImagePrompt
 from clipseg.prompting.styles import STYLES
 from clipseg.segmenter import Segmenter
+from clipseg.server.requests import SegmentRequest
 from http_files import asked, file_of, mask_file, posted
 
 IMAGE = ready.picture()
@@ -230,6 +232,8 @@ def test_similarity(client: Client, segmenter: Segmenter, picture: Picture) -> N
         (["a"], {"tile": 10}, UsageError, "fit is 'squash'"),
         (["a"], {"format": "zip", "formats": ["gif"]}, UsageError, "no format 'gif'"),
         (["a"], {"format": "zip", "formats": ["overlay:alpha=7"]}, UsageError, "alpha"),
+        (["a"], {"format": "zip", "formats": ["voc:split=a\0b"]}, UsageError, "split"),
+        (["a"], {"format": "zip", "formats": ["voc:split=" + 150 * "é"]}, UsageError, "split"),
         (["a"], {"format": "zip", "formats": ["crops:margin=yes"]}, UsageError, "margin"),
         ([{"text": "a", "threshold": 0.2}], {"options": {"threshold": [0.1]}}, UsageError, "give them once"),
     ],
@@ -260,6 +264,29 @@ def test_bodies_that_are_none(url: str, body: bytes, status: int, kind: str) -> 
     assert (found, content["error"]["kind"]) == (status, kind)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {f"k{number}": 1 for number in range(20_000)},
+        {"options": {f"k{number}": {} for number in range(20_000)}},
+        {"options": {"threshold": [{}] * 20_000}},
+        {"templates": [1] * 20_000},
+        {"prompts": [[]] * 20_000},
+        {"prompts": [{"embedding": [""] * 20_000}]},
+        {"prompts": [{"picture": "x", "mask": {"size": [1, 1], "counts": [""] * 20_000}}]},
+        {"formats": [1] * 20_000},
+    ],
+)
+def test_a_body_full_of_errors_is_looked_at_up_to_the_first(url: str, more: dict) -> None:
+    """Each would take kilobytes, of a body that may have one every few bytes, while nobody else is answered."""
+    with pytest.raises(ValidationError) as caught:
+        SegmentRequest.model_validate({"picture": "x", "prompts": ["a"], **more})
+    assert caught.value.error_count() < 10  # one, for each kind of value that it could have been
+    status, told = posted(url, "/v1/segment", {"picture": "x", "prompts": ["a"], **more})
+    assert (status, told["error"]["kind"]) == (422, "RequestError")
+    assert len(told["error"]["message"]) < 300
+
+
 def test_too_much_at_once(client: Client, picture: Picture) -> None:
     with pytest.raises(ServiceError, match="65 prompts") as caught:
         client.segment(picture, ["a"] * 65)
@@ -268,6 +295,8 @@ def test_too_much_at_once(client: Client, picture: Picture) -> None:
         client.segment(picture, " OR ".join(f"a{number}" for number in range(70)))
     with pytest.raises(ServiceError, match="on tiles 16 prompts"):
         client.segment(picture, [f"a{number}" for number in range(17)], fit="tile", tile="60%")
+    with pytest.raises(ServiceError, match="101 templates"):
+        client.ask("/v1/embed", {"prompts": ["a"], "templates": ["{}"] * 101})
     with pytest.raises(ServiceError, match="tiles, and the limit is 256"):
         client.segment(picture, "a", fit="tile", tile=1, overlap=0)
 
@@ -293,6 +322,17 @@ def test_pictures_that_are_none(url: str, content: bytes, kind: str | bytes, sta
     found, _, told = asked(url, "POST", "/v1/pictures", content, content_type=text)
     assert found == status
     assert set(told["error"]) == {"kind", "message"}
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/ready", "/metrics", "/v1/models", "/v2/health/ready", "/static/x"])
+def test_a_head_is_what_a_get_would_have(url: str, path: str) -> None:
+    """Load balancers ask so whether there is a server."""
+    status, headers, content = asked(url, "HEAD", path)
+    expected, as_get, _ = asked(url, "GET", path)
+    assert (status, content) == (expected, b"")
+    assert headers["content-type"] == as_get["content-type"]
+    status, headers, _ = asked(url, "HEAD", "/v1/segment")
+    assert (status, headers["allow"]) == (405, "POST")
 
 
 def test_nothing_there(url: str) -> None:

@@ -23,6 +23,16 @@ def test_counting() -> None:
     ]  # fmt: skip
 
 
+def test_large_numbers_keep_their_digits() -> None:
+    """Prometheus takes differences of them."""
+    counter = Counter("a_total", "A.")
+    counter.add(1_234_567)
+    assert list(counter.lines()) == ["a_total 1234567"]
+    histogram = Histogram("b", "B.", (1,))
+    histogram.add(1_234_567.25)
+    assert "b_sum 1234567.25" in histogram.lines()
+
+
 def test_every_line_can_be_read() -> None:
     metrics = Metrics()
     metrics.gauge("g", "G.", lambda: 2**40)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 import ready
 from clipseg.errors import PictureError
+from clipseg.processing.images import to_mask, to_rgb
 from clipseg.server.pictures import OWN_BYTES, Bounded, Pictures
 from clipseg.server.refusals import UnknownError
 from clipseg.server.settings import Limits
-from http_files import file_of
+from http_files import file_of, mask_file
 
 
 def test_what_was_used_least_recently_makes_room() -> None:
@@ -69,3 +74,33 @@ def test_what_is_no_whole_picture_is_not_kept(content: bytes) -> None:
 def test_more_pixels_than_allowed() -> None:
     with pytest.raises(PictureError, match="allowed are 1,000"):
         Pictures(Limits(pixels=1000)).add(file_of())
+
+
+def test_no_more_are_decoded_at_once_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many requests need one: each may take 150 MB."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    pictures, inside, most, decoded = Pictures(Limits(decoded_bytes=1)), [], [], []
+    known = [pictures.add(file_of(seed)) for seed in range(4)]
+
+    def slowly(decode: Callable[..., object]) -> Callable[..., object]:
+        def function(*arguments: object, **more: object) -> object:
+            inside.append(None)
+            most.append(len(inside))
+            time.sleep(0.02)
+            inside.pop()
+            decoded.append(None)
+            return decode(*arguments, **more)
+
+        return function
+
+    monkeypatch.setattr("clipseg.server.pictures.to_rgb", slowly(to_rgb))
+    monkeypatch.setattr("clipseg.server.pictures.to_mask", slowly(to_mask))
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(pictures.image, known * 2))
+        list(threads.map(pictures.mask, [mask_file()] * 8, known * 2))
+    assert max(most) == 2
+    decoded.clear()
+    roomy = Pictures(Limits())
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(roomy.image, known[:1] * 8))
+    assert len(decoded) <= 2

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -59,3 +61,37 @@ def test_a_client_that_is_quick_has_it_whole(url: str) -> None:
         connection.sendall(head(url, "GET", "/", connection="close"))
         status, _, body = answer(connection)
     assert (status, body) == (200, LARGE)
+
+
+def trickle(connection: socket.socket, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    with suppress(OSError):
+        while time.monotonic() < until:
+            connection.sendall(b"x")
+            time.sleep(0.05)
+
+
+def test_a_refused_body_does_not_go_on_for_ever(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """The application answers without reading it, as the server does to those who may not ask."""
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
+    monkeypatch.setitem(globals(), "LARGE", b"no")
+    with connected(url) as connection:
+        connection.sendall(head(url, "POST", "/", content_length=10**9))
+        time.sleep(0.1)
+        assert connection.recv(1000).endswith(b"no")
+        sending = threading.Thread(target=trickle, args=(connection, 5))
+        sending.start()
+        began = time.monotonic()
+        with suppress(ConnectionError):
+            assert connection.recv(1000) == b""
+        assert time.monotonic() < began + 4
+        sending.join()
+
+
+def test_after_a_refused_body_another_request_may_come(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setitem(globals(), "LARGE", b"no")
+    with connected(url) as connection:
+        for _ in range(2):
+            connection.sendall(head(url, "POST", "/", content_length=2))
+            assert answer(connection)[2] == b"no"
+            connection.sendall(b"xx")

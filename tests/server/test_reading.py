@@ -92,6 +92,15 @@ def test_options() -> None:
             finish(values)
 
 
+def test_expressions_that_name_each_other_are_bounded(reader: Reader) -> None:
+    wide = {"text": " OR ".join(["a"] * 190), "label": "x", "named": True}
+    assert len(reader.question(request(wide, " OR ".join(["x"] * 10)), Embedder()).prompts) == 1
+    with pytest.raises(TooLargeError, match="more than 2000 terms"):
+        reader.question(request(wide, " OR ".join(["x"] * 11)), Embedder())
+    with pytest.raises(TooLargeError, match="more than 2000 terms"):
+        reader.question(request(wide, *["|".join("x" * 500)] * 60), Embedder())
+
+
 def test_fits() -> None:
     assert fit_of(request("a"), (30, 40), Limits()) == Fit()
     assert fit_of(request("a", fit="tile", tile="50%"), (30, 40), Limits()) == Fit("tile", "50%")

@@ -68,6 +68,18 @@ def test_work_that_notices_nothing_is_not_waited_for(serving, monkeypatch: pytes
     assert service.gate.inside == 0
 
 
+def test_expressions_end_with_their_time(serving) -> None:
+    with serving(seconds=1.0) as (service, client):
+        picture = service.pictures.add(file_of(width=400, height=300))
+        request = {"picture": picture.id, "prompts": ["a" + "{+9999}" * 99] * 20, "results": ["scores"]}
+        status, told = posted(client.url, "/v1/segment", request)
+        assert (status, told["error"]["kind"]) == (503, "TimeLimitError")
+        until = time.monotonic() + 2
+        while service.gate.inside and time.monotonic() < until:
+            time.sleep(0.01)
+        assert service.gate.inside == 0
+
+
 def test_a_client_that_leaves(serving, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving() as (service, client):
         held = Held(service, monkeypatch)

@@ -43,10 +43,23 @@ def test_what_the_server_and_its_model_are(url: str) -> None:
         status, _, model = asked(url, "GET", path)
         assert (status, model["name"], model["versions"]) == (200, "tiny", ["1"])
         assert [one["name"] for one in model["inputs"]] == ["picture", "prompts"]
-    for path in ("/v2/models/other", "/v2/models/tiny/versions/2", "/v2/models/other/ready"):
+    for path, expected in {
+        "/v2/models/other": 404, "/v2/models/tiny/versions/2": 404, "/v2/models/other/ready": 404, INFER: 405
+    }.items():  # fmt: skip
         status, _, told = asked(url, "GET", path)
-        assert status == 404
+        assert status == expected
         assert isinstance(told["error"], str)
+
+
+def test_the_description_tells_errors_as_they_are(url: str) -> None:
+    paths = asked(url, "GET", "/openapi.json")[2]["paths"]
+    for path, item in paths.items():
+        for operation in item.values():
+            told = operation["responses"]["404"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+            assert told == ("ProtocolFailure" if path.startswith("/v2") else "Failure")
+    infer = paths["/v2/models/{model}/infer"]["post"]
+    for content in (infer["requestBody"]["content"], infer["responses"]["200"]["content"]):
+        assert set(content) == {"application/json", "application/octet-stream"}
 
 
 def test_in_json(url: str, segmenter: Segmenter) -> None:
@@ -112,6 +125,10 @@ def test_in_bytes(url: str, segmenter: Segmenter) -> None:
         ({"inputs": [{**PICTURE, "parameters": {"binary_data_size": 2}}, PROMPTS]}, b"xx", "in the middle"),
         ({"inputs": [PICTURE, PROMPTS], "outputs": [{"name": "nothing"}]}, b"", "known outputs"),
         ({"inputs": [PICTURE, PROMPTS], "outputs": 7}, b"", "outputs"),
+        ({"inputs": [PICTURE, PROMPTS], "outputs": [{"name": "boxes"}] * 2}, b"", "asked for once"),
+        ({"inputs": [{**PICTURE, "shape": [1] * 9}, PROMPTS]}, b"", "no shape of up to 8"),
+        ({"inputs": [{**PICTURE, "shape": [-1, -1]}, PROMPTS]}, b"", "has shape"),
+        ({"inputs": [{**PICTURE, "shape": [10**4000]}, PROMPTS]}, b"", "has shape"),
         ({"inputs": [PICTURE, PROMPTS], "parameters": {"fit": 7}}, b"", "fit is a text"),
         ({"inputs": [PICTURE, PROMPTS], "parameters": {"fit": "round"}}, b"", "fit"),
         ({"inputs": [PICTURE, PROMPTS], "parameters": {"treshold": 7}}, b"", "did you mean"),
@@ -126,7 +143,7 @@ def test_what_cannot_be_read(url: str, request_: Any, rest: bytes, words: str) -
 
 
 def test_a_header_that_is_none(url: str) -> None:
-    for header in ("-1", "abc", "99999999"):
+    for header in ("-1", "abc", "99999999", "9" * 5000):
         assert infer(url, {"inputs": []}, inference_header_content_length=header)[0] == 422
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,8 +21,22 @@ Examples
 
 MEGABYTE = 2**20
 
+MOST = 1e9
+"""Of what is not counted: 30 years, or a petabyte. What waits and what is kept knows no larger numbers."""
+
+
+class _Amount(click.FloatRange):
+    """A number above 0, which "nan" is not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if number != number:
+            self.fail(f"{value} is not a number.", param, ctx)
+        return number
+
+
 _count = click.IntRange(min=1)
-_amount = click.FloatRange(min=0, min_open=True)
+_amount = _Amount(min=0, min_open=True, max=MOST)
 
 
 @click.command(cls=GroupedCommand, epilog=EXAMPLES)
@@ -111,6 +126,7 @@ def serve(
         bytes=largest,
         pixels=round(max_megapixels * 1e6),
         prompts=max_prompts,
+        terms=max(32 * max_prompts, Limits.terms),
         queue=max_queue,
         seconds=max_seconds,
         bodies_bytes=max(8 * largest, Limits.bodies_bytes),

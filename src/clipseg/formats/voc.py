@@ -26,7 +26,7 @@ from PIL import Image
 from scipy import ndimage
 
 from clipseg.errors import DataError, OutputError, UsageError
-from clipseg.formats.classes import Classes, one_line
+from clipseg.formats.classes import Classes, is_text, one_line
 from clipseg.formats.files import WholeFile, append_line, read_text, write_text
 from clipseg.formats.png import MOST_CLASSES, VOID, label_picture, read_label_map, voc_palette
 from clipseg.formats.stems import Stems
@@ -39,6 +39,7 @@ BACKGROUND = "background"
 LABELMAP = "labelmap.txt"
 MASKS, OBJECTS, ANNOTATIONS, PICTURES = "SegmentationClass", "SegmentationObject", "Annotations", "JPEGImages"
 QUALITY = 95
+LONGEST = 200  # bytes of a split's name; file systems allow 255
 
 
 class _Object(NamedTuple):
@@ -69,7 +70,7 @@ class VocWriter:
         split: str = "train",
         quality: float = QUALITY,
     ) -> None:
-        if not isinstance(split, str) or not split or Path(split).name != split:
+        if not isinstance(split, str) or not _is_file_name(split):
             raise UsageError(f"a split is a name such as train or val; got {split!r}")
         if isinstance(quality, bool) or quality not in range(1, 101):
             raise UsageError(f"the quality of JPEG files is a whole number from 1 to 100; got {quality!r}")
@@ -174,6 +175,12 @@ class VocWriter:
             raise OutputError(f"{path} cannot be written, as JPEG has no such picture ({error})") from error
         with WholeFile(path) as file:
             file.write(encoded.getbuffer())
+
+
+def _is_file_name(split: str) -> bool:
+    """Whether a file can be called that, with what is added to it."""
+    named = split != "" and Path(split).name == split and all(map(is_text, split))
+    return named and len(split.encode()) <= LONGEST
 
 
 def _fill(element: ElementTree.Element, values: dict[str, str | int]) -> None:

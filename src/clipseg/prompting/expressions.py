@@ -34,6 +34,14 @@ Leaf: TypeAlias = "Callable[[Term], torch.Tensor]"
 CellHW: TypeAlias = tuple[float, float]
 """How high and wide one cell of a map is, in pixels of the picture."""
 
+Check: TypeAlias = "Callable[[], None]"
+"""Called between steps of what may take long; it raises where nobody waits for the map any more."""
+
+
+def unhurried() -> None:
+    """Let it take as long as it takes."""
+
+
 _HIGHEST = math.log1p(-(2.0**-24))
 """Log of the nearest that float32 comes to 1 from below; a probability that is made larger stops here."""
 
@@ -60,8 +68,9 @@ class Term:
         """-> the parts of an expression; none of a prompt."""
         return ()
 
-    def logits(self, of: Leaf, cell_hw: CellHW) -> torch.Tensor:
+    def logits(self, of: Leaf, cell_hw: CellHW, check: Check = unhurried) -> torch.Tensor:
         """-> the map (h, w) of this term, before the sigmoid; see `evaluate`."""
+        check()
         return of(self)
 
 
@@ -103,8 +112,8 @@ class _Several(Expression):
         """-> the terms joined."""
         return self.parts
 
-    def _maps(self, of: Leaf, cell_hw: CellHW) -> torch.Tensor:
-        return torch.stack([part.logits(of, cell_hw) for part in self.parts])
+    def _maps(self, of: Leaf, cell_hw: CellHW, check: Check) -> torch.Tensor:
+        return torch.stack([part.logits(of, cell_hw, check) for part in self.parts])
 
     def __str__(self) -> str:
         return f" {self.word} ".join(written(part, self.binding) for part in self.parts)
@@ -117,9 +126,9 @@ class And(_Several):
     word = "AND"
     binding = 2
 
-    def logits(self, of: Leaf, cell_hw: CellHW) -> torch.Tensor:
+    def logits(self, of: Leaf, cell_hw: CellHW, check: Check = unhurried) -> torch.Tensor:
         """-> the minimum (h, w)."""
-        return self._maps(of, cell_hw).amin(0)
+        return self._maps(of, cell_hw, check).amin(0)
 
 
 @dataclass(frozen=True)
@@ -129,9 +138,9 @@ class Or(_Several):
     word = "OR"
     binding = 1
 
-    def logits(self, of: Leaf, cell_hw: CellHW) -> torch.Tensor:
+    def logits(self, of: Leaf, cell_hw: CellHW, check: Check = unhurried) -> torch.Tensor:
         """-> the maximum (h, w)."""
-        return self._maps(of, cell_hw).amax(0)
+        return self._maps(of, cell_hw, check).amax(0)
 
 
 @dataclass(frozen=True)
@@ -151,9 +160,9 @@ class Not(_Single):
 
     binding = 3
 
-    def logits(self, of: Leaf, cell_hw: CellHW) -> torch.Tensor:
+    def logits(self, of: Leaf, cell_hw: CellHW, check: Check = unhurried) -> torch.Tensor:
         """-> the negative (h, w)."""
-        return -self.part.logits(of, cell_hw)
+        return -self.part.logits(of, cell_hw, check)
 
     def __str__(self) -> str:
         return f"NOT {written(self.part, 2)}"
@@ -172,9 +181,9 @@ class Strength(_Single):
         object.__setattr__(self, "factor", float(self.factor))
         super().__post_init__()
 
-    def logits(self, of: Leaf, cell_hw: CellHW) -> torch.Tensor:
+    def logits(self, of: Leaf, cell_hw: CellHW, check: Check = unhurried) -> torch.Tensor:
         """-> the logits (h, w) of the multiplied probability."""
-        logits = self.part.logits(of, cell_hw)
+        logits = self.part.logits(of, cell_hw, check)
         if self.factor == 1:
             return logits
         # By way of logarithms, so that small probabilities keep all their digits.
@@ -203,10 +212,12 @@ class Grow(_Single):
             raise PromptError(f"a term grows and shrinks by {FARTHEST} pixels at most; no picture is larger")
         super().__post_init__()
 
-    def logits(self, of: Leaf, cell_hw: CellHW) -> torch.Tensor:
+    def logits(self, of: Leaf, cell_hw: CellHW, check: Check = unhurried) -> torch.Tensor:
         """-> the map (h, w) under a round maximum or minimum."""
-        logits = self.part.logits(of, cell_hw)
-        return dilated(logits, self.pixels, cell_hw) if self.pixels > 0 else -dilated(-logits, -self.pixels, cell_hw)
+        logits = self.part.logits(of, cell_hw, check)
+        if self.pixels > 0:
+            return dilated(logits, self.pixels, cell_hw, check)
+        return -dilated(-logits, -self.pixels, cell_hw, check)
 
     def __str__(self) -> str:
         return f"{written(self.part, 3)}{{{self.pixels:+d}}}"
@@ -229,15 +240,15 @@ def leaves(term: Term) -> Iterator[Term]:
         yield from leaves(part)
 
 
-def evaluate(term: Term, of: Leaf, cell_hw: CellHW) -> torch.Tensor:
+def evaluate(term: Term, of: Leaf, cell_hw: CellHW, check: Check = unhurried) -> torch.Tensor:
     """A term, the map (h, w) of each prompt in it, and the size of a cell in pixels -> the term's map (h, w).
 
     All maps are logits, before the sigmoid.
     """
-    return term.logits(of, cell_hw)
+    return term.logits(of, cell_hw, check)
 
 
-def dilated(logits: torch.Tensor, radius: float, cell_hw: CellHW) -> torch.Tensor:
+def dilated(logits: torch.Tensor, radius: float, cell_hw: CellHW, check: Check = unhurried) -> torch.Tensor:
     """A map (h, w) -> the highest logit within `radius` pixels of each place, as far as the map goes.
 
     Cells need not be square, so the circle is an ellipse on the map. It is made row by row from the outermost inwards:
@@ -247,7 +258,9 @@ def dilated(logits: torch.Tensor, radius: float, cell_hw: CellHW) -> torch.Tenso
     widest, half, out = logits.clone(), 0, logits.clone()  # `widest`: the maximum over `half` cells to either side
     for dy in range(min(int(radius / cell_height), height - 1), -1, -1):
         chord = math.sqrt(max(radius**2 - (dy * cell_height) ** 2, 0)) / cell_width
+        check()
         while half < min(int(chord), width - 1):
+            check()
             half += 1
             widest[:, half:] = torch.maximum(widest[:, half:], logits[:, :-half])
             widest[:, :-half] = torch.maximum(widest[:, :-half], logits[:, half:])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from clipseg.prompting.expressions import Term, evaluate, leaves
+from clipseg.prompting.expressions import Check, Term, evaluate, leaves, unhurried
 from clipseg.prompting.prompts import PromptSource, as_prompts, as_prompts_if_any
 
 
@@ -40,16 +40,19 @@ class Question:
         """The label of each term asked for."""
         return tuple(term.label for term in self.terms)
 
-    def answers(self, logits: torch.Tensor, size_hw: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def answers(
+        self, logits: torch.Tensor, size_hw: tuple[int, int], check: Check = unhurried
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Logits (L, h, w) of the prompts, the picture's size -> those of the terms (P, h, w) and negatives (N, h, w).
 
-        Negatives are None where there are none. Nothing is copied where each term is a prompt of its own.
+        Negatives are None where there are none. Nothing is copied where each term is a prompt of its own. `check` is
+        called between the steps of expressions.
         """
         wanted = (*self.terms, *self.negatives)
         if wanted != self.prompts:
             maps = dict(zip(self.prompts, logits, strict=True))
             cell_hw = (size_hw[0] / logits.shape[1], size_hw[1] / logits.shape[2])
-            logits = torch.stack([evaluate(term, maps.__getitem__, cell_hw) for term in wanted])
+            logits = torch.stack([evaluate(term, maps.__getitem__, cell_hw, check) for term in wanted])
         count = len(self.terms)
         return logits[:count], logits[count:] if self.negatives else None
 

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse, Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clipseg.errors import ClipsegError
 from clipseg.server import described, requests, v2
@@ -23,7 +23,7 @@ from clipseg.server.counting import Counted
 from clipseg.server.limits import BodyLimit
 from clipseg.server.metrics import MEDIA_TYPE
 from clipseg.server.page import FOLDER, INDEX, Static
-from clipseg.server.refusals import MediaError, RequestError, UnknownError, status_of
+from clipseg.server.refusals import MediaError, MethodError, RequestError, UnknownError, status_of
 from clipseg.server.replies import Reply, failure
 from clipseg.server.running import Runner
 from clipseg.server.service import Service
@@ -54,7 +54,18 @@ _logger = logging.getLogger(__name__)
 
 def application(service: Service, access: Access) -> ASGIApp:
     """A service and who may ask -> the server, as uvicorn and others run it. It starts and closes the service."""
-    return Counted(Guard(BodyLimit(_routes(service, access), service.limits), access), service.metrics)
+    return _Heads(Counted(Guard(BodyLimit(_routes(service, access), service.limits), access), service.metrics))
+
+
+class _Heads:
+    """ASGI middleware: HEAD is answered as GET, of which the protocol sends no body. Load balancers ask so."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        await self._app({**scope, "method": "GET"} if is_head else scope, receive, send)
 
 
 def _routes(service: Service, access: Access) -> FastAPI:
@@ -158,7 +169,7 @@ def _routes(service: Service, access: Access) -> FastAPI:
         """List the prompts that are remembered."""
         return Reply(service.stored().model_dump())
 
-    app.include_router(v2.router(service, runner))
+    app.include_router(v2.router(service, runner, _STATUSES))
     return app
 
 
@@ -187,8 +198,9 @@ def _add_errors(app: FastAPI) -> None:
             return failure(UnknownError(f"there is nothing at {path}; see /openapi.json"), request.url.path)
         if status == 405:
             headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-            message = f"{path} is not asked by {request.method}"
-            return Reply({"error": {"kind": "MethodError", "message": message}}, 405, headers)
+            refused = failure(MethodError(f"{path} is not asked by {request.method}"), request.url.path)
+            refused.headers.update(headers)
+            return refused
         return failure(RequestError("the body cannot be read as JSON"), request.url.path)
 
     app.add_exception_handler(ClipsegError, known)

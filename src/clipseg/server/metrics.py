@@ -39,7 +39,7 @@ class Counter:
         with self._lock:
             values = dict(self._values)
         for labels, value in values.items():
-            yield f"{self.name}{_labelled(self.labels, labels)} {value:g}"
+            yield f"{self.name}{_labelled(self.labels, labels)} {value:.17g}"
 
 
 class Gauge:
@@ -81,7 +81,7 @@ class Histogram:
             below += count
             named = "+Inf" if bound == float("inf") else f"{bound:g}"
             yield f'{self.name}_bucket{{le="{named}"}} {below}'
-        yield f"{self.name}_sum {total:.6g}"
+        yield f"{self.name}_sum {total:.17g}"
         yield f"{self.name}_count {below}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import threading
 from collections import OrderedDict
@@ -10,9 +11,11 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from clipseg.processing.images import to_rgb
+from clipseg.processing.images import to_mask, to_rgb
 from clipseg.server.refusals import UnknownError
 from clipseg.server.settings import Limits
 
@@ -88,6 +91,7 @@ class Pictures:
 
     def __init__(self, limits: Limits) -> None:
         self._pixels = limits.pixels
+        self._cores = threading.Semaphore(os.cpu_count() or 1)  # more at once are no faster, but all in memory
         self.files: Bounded[str, Picture] = Bounded(limits.store_bytes, lambda picture: len(picture.content))
         self.decoded: Bounded[str, Image.Image] = Bounded(
             limits.decoded_bytes, lambda image: 3 * image.width * image.height
@@ -117,9 +121,17 @@ class Pictures:
         """A picture -> its pixels in RGB."""
         image = self.decoded.get(picture.id)
         if image is None:
-            image = to_rgb(picture.content, max_pixels=self._pixels)
-            self.decoded.put(picture.id, image)
+            with self._cores:
+                image = self.decoded.get(picture.id)  # perhaps it was waited for
+                if image is None:
+                    image = to_rgb(picture.content, max_pixels=self._pixels)
+                    self.decoded.put(picture.id, image)
         return image
+
+    def mask(self, content: bytes, picture: Picture) -> NDArray[np.bool_]:
+        """The file of a mask, and its picture -> the mask (H, W). Raises PictureError and PromptError."""
+        with self._cores:
+            return to_mask(content, picture.size_hw, max_pixels=self._pixels)
 
     def source(self, picture: Picture) -> Image.Image | bytes:
         """A picture -> what it can be encoded from: its pixels, where they are here."""

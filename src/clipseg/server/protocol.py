@@ -9,7 +9,8 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS = 15.0
-"""For the head of a request, from a connection's first moment or from the head's first byte."""
+"""For the head of a request, from a connection's first moment or from the head's first byte; and for the rest of a body
+that was refused before its end, which is let in and dropped."""
 
 
 TAKE_SECONDS = 30.0
@@ -17,7 +18,7 @@ TAKE_SECONDS = 30.0
 
 
 class PatientProtocol(H11Protocol):
-    """Closes a connection whose head does not arrive, or whose answer is not taken."""
+    """Closes a connection whose head does not arrive, whose refused body does not end, or whose answer is not taken."""
 
     _until: asyncio.TimerHandle | None = None
     _taken: asyncio.TimerHandle | None = None
@@ -30,9 +31,15 @@ class PatientProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes; once they make a head it is no longer waited for."""
         super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
+        if self._is_answered:
+            self._wait()
+        else:
             self._stop()
-        elif self.cycle is None or self.cycle.response_complete:
+
+    def on_response_complete(self) -> None:
+        """Wait for the rest of a body that nobody reads, and not for ever: who sends it may be nobody that may ask."""
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY and self._is_answered:
             self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -50,6 +57,10 @@ class PatientProtocol(H11Protocol):
         """Most of it was taken."""
         self._release()
         super().resume_writing()
+
+    @property
+    def _is_answered(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def _wait(self) -> None:
         if self._until is None:
@@ -77,5 +88,5 @@ class PatientProtocol(H11Protocol):
 
     def _close(self, *_: Any) -> None:
         self._until = None
-        if self.conn.their_state is h11.IDLE and (self.cycle is None or self.cycle.response_complete):
+        if self._is_answered:
             self.transport.close()

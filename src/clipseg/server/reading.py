@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -18,7 +18,6 @@ from clipseg.fits import Fit
 from clipseg.masks.options import MaskOptions
 from clipseg.masks.rle import decode
 from clipseg.masks.rules import DEFAULT_THRESHOLD
-from clipseg.processing.images import to_mask
 from clipseg.prompting.expressions import Strength, Term
 from clipseg.prompting.prompts import EmbeddingPrompt, ImagePrompt, Prompt, TextPrompt, parse
 from clipseg.prompting.questions import Question
@@ -31,6 +30,9 @@ from clipseg.server.settings import Limits
 
 Embed: TypeAlias = Callable[[Prompt], torch.Tensor]
 """A prompt -> its condition (E,)."""
+
+MOST_TEMPLATES = 100
+"""Sentences that each phrase is put into: the largest known set has 80, and each costs as much as a prompt."""
 
 _KINDS = ("text", "picture", "embedding", "prompt")
 _OF_EXAMPLES = ("mask", "box", "style")
@@ -52,6 +54,7 @@ class Reader:
         self._check_count(len(asked.prompts) + len(asked.negative))
         terms = [self._term(one, names, templates, embed) for one in shown]
         negatives = [self._term(one, names, templates, embed) for one in asked.negative]
+        self._check_terms([*terms, *negatives])
         question = Question.of(terms, negatives)
         self._check_count(len(question.prompts))
         return question
@@ -80,6 +83,15 @@ class Reader:
     def _check_count(self, count: int) -> None:
         if count > self._limits.prompts:
             raise TooLargeError(f"{count} prompts at once are too many; the limit is {self._limits.prompts}")
+
+    def _check_terms(self, terms: Sequence[Term]) -> None:
+        """What has a name is worked out wherever it is named: a few kilobytes can say millions of terms."""
+        waiting, count = list(terms), 0
+        while waiting:
+            count, parts = count + 1, waiting.pop().terms()
+            if count + len(waiting) + len(parts) > self._limits.terms:
+                raise TooLargeError(f"the expressions have more than {self._limits.terms} terms; ask for less at once")
+            waiting.extend(parts)
 
     def _names(self, asked: Sequence[requests.Prompt | str], embed: Embed) -> dict[str, Term]:
         """-> the prompts that expressions may speak of."""
@@ -147,7 +159,7 @@ class Reader:
             return decode({"size": list(asked.size), "counts": asked.counts})
         known = self._pictures.files.get(asked)
         content = _unpacked(asked) if known is None else known.content
-        return to_mask(content, picture.size_hw, max_pixels=self._limits.pixels)
+        return self._pictures.mask(content, picture)
 
 
 def options_of(asked: requests.SegmentRequest) -> MaskOptions:
@@ -183,7 +195,10 @@ def fit_of(asked: requests.SegmentRequest, size_hw: tuple[int, int], limits: Lim
     return fit
 
 
-def _templates(asked: str | Iterable[str]) -> Templates:
+def _templates(asked: str | Sequence[str]) -> Templates:
+    """Raises TooLargeError."""
+    if not isinstance(asked, str) and len(asked) > MOST_TEMPLATES:
+        raise TooLargeError(f"{len(asked)} templates are too many; the limit is {MOST_TEMPLATES}")
     return asked if isinstance(asked, str) else tuple(asked)
 
 

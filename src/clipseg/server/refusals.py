@@ -52,6 +52,12 @@ class UnknownError(RefusedError):
     status = 404
 
 
+class MethodError(RefusedError):
+    """A path that is there, asked by a method that it has not."""
+
+    status = 405
+
+
 class SlowError(RefusedError):
     """A request whose body does not arrive."""
 

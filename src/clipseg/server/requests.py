@@ -1,10 +1,26 @@
-"""What clients ask, as it comes in JSON. `reading` makes prompts and options of it; `/openapi.json` describes it."""
+"""What clients ask, as it comes in JSON. `reading` makes prompts and options of it; `/openapi.json` describes it.
+
+Looking at a body ends with the first thing that is wrong in it: each error takes kilobytes, there may be one for every
+few bytes of a body, and only one is told.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, model_validator
+from pydantic_core import PydanticCustomError
+
+MOST_OPTIONS = 100
+"""Names of options in a question, far more than there are."""
+
+
+def _few(options: Any) -> Any:
+    """Options as they come -> the same. Raises PydanticCustomError for more than anybody has."""
+    if isinstance(options, dict) and len(options) > MOST_OPTIONS:
+        raise PydanticCustomError("too_long", f"there are {len(options)} options, more than {MOST_OPTIONS}")
+    return options
+
 
 Id: TypeAlias = Annotated[str, Field(max_length=64)]
 Word: TypeAlias = Annotated[str, Field(max_length=100)]
@@ -12,7 +28,9 @@ Text: TypeAlias = Annotated[str, Field(max_length=10_000)]
 Number: TypeAlias = Annotated[int | float, Field(ge=-1e9, le=1e9)]
 Length: TypeAlias = Number | Word
 Level: TypeAlias = Number | Word
-Value: TypeAlias = StrictBool | Number | Word | list[Number | Word] | None
+Value: TypeAlias = StrictBool | Number | Word | Annotated[list[Number | Word], Field(fail_fast=True)] | None
+Options: TypeAlias = Annotated[dict[Word, Value], BeforeValidator(_few)]
+Templates: TypeAlias = Word | Annotated[list[Text], Field(fail_fast=True)]
 
 Result: TypeAlias = Literal["maps", "masks", "rle", "polygons", "boxes", "instances", "scores"]
 
@@ -22,12 +40,20 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, given: Any) -> Any:
+        for name in given if isinstance(given, dict) else ():
+            if name not in cls.model_fields:
+                raise PydanticCustomError("extra_forbidden", "{name} is not known here", {"name": repr(name[:40])})
+        return given
+
 
 class RunLengths(Body):
     """A mask as COCO's run lengths, compressed or plain."""
 
     size: tuple[int, int] = Field(description="Height and width.")
-    counts: str | list[int]
+    counts: str | Annotated[list[int], Field(fail_fast=True)]
 
 
 class Prompt(Body):
@@ -41,7 +67,9 @@ class Prompt(Body):
     )
     box: tuple[Number, Number, Number, Number] | None = Field(None, description="Of the example: x0, y0, x1, y1.")
     style: Word | None = Field(None, description="Of the example: a name of /v1/styles.")
-    embedding: list[float] | None = Field(None, description="A ready condition, as /v1/embed gives them.")
+    embedding: Annotated[list[float], Field(fail_fast=True)] | None = Field(
+        None, description="A ready condition, as /v1/embed gives them."
+    )
     prompt: Id | None = Field(None, description="The id of a stored prompt.")
     label: Text | None = None
     weight: Annotated[float, Field(gt=0, le=1e9)] = Field(1, description="Multiplies its probability.")
@@ -49,7 +77,7 @@ class Prompt(Body):
     named: bool = Field(False, description="It makes no mask, but expressions may speak of it by its label.")
 
 
-Prompts: TypeAlias = Annotated[list[Prompt | Text], Field(max_length=10_000)]
+Prompts: TypeAlias = Annotated[list[Prompt | Text], Field(max_length=10_000, fail_fast=True)]
 
 
 class SegmentRequest(Body):
@@ -58,16 +86,21 @@ class SegmentRequest(Body):
     picture: Id
     prompts: Prompts
     negative: Prompts = Field([], description="What is not wanted, taken out of every mask.")
-    templates: Word | list[Text] = Field("plain", description="Sentences that phrases are put into, or their name.")
+    templates: Templates = Field("plain", description="Sentences that phrases are put into, or their name.")
     combine: Literal["max", "mean", "sum", "product"] | None = Field(None, description="How all masks become one.")
     fit: Literal["squash", "letterbox", "crop", "tile"] | None = None
     tile: Length | None = None
     overlap: Length | None = None
-    options: dict[Word, Value] = Field({}, description="How masks are finished: names and values of /v1/options.")
-    results: list[Result] = Field(["rle"], max_length=10, description="What the answer says of each mask.")
+    options: Options = Field({}, description="How masks are finished: names and values of /v1/options.")
+    results: list[Result] = Field(
+        ["rle"], max_length=10, fail_fast=True, description="What the answer says of each mask."
+    )
     format: Literal["json", "png", "zip"] = "json"
     formats: list[Annotated[str, Field(max_length=200)]] = Field(
-        [], max_length=20, description='Of a zip: what it holds, such as "png" or "overlay:alpha=0.5,legend=no".'
+        [],
+        max_length=20,
+        fail_fast=True,
+        description='Of a zip: what it holds, such as "png" or "overlay:alpha=0.5,legend=no".',
     )
     name: Word = Field("picture", description="Of a zip: what its files' names begin with.")
     instances: bool = Field(False, description="Of a zip: each connected part of a mask has files of its own.")
@@ -77,7 +110,7 @@ class EmbedRequest(Body):
     """Prompts that are wanted as embeddings."""
 
     prompts: Prompts
-    templates: Word | list[Text] = "plain"
+    templates: Templates = "plain"
 
 
 class SimilarityRequest(EmbedRequest):
@@ -106,6 +139,12 @@ class Failure(BaseModel):
         message: str
 
     error: Error
+
+
+class ProtocolFailure(BaseModel):
+    """The same under /v2, in one line: the kind, and the message."""
+
+    error: str
 
 
 class PictureAnswer(BaseModel):

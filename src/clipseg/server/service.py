@@ -117,7 +117,7 @@ class Service:
             image: Image.Image = PictureOnDemand(picture.content, picture.size_hw)
             if asked.format == "zip" or options.refine != "none":
                 image = self.pictures.image(picture)  # decoded once for all who need it
-            masks = masks_of(question, decoded.logits, image, options, asked.combine is not None)
+            masks = masks_of(question, decoded.logits, image, options, asked.combine is not None, ticket.check)
             if asked.format == "png":
                 return png(masks), PNG
             answer = self._answer(asked, picture, masks, decoded, ticket)
@@ -138,7 +138,7 @@ class Service:
         _, question, decoded = self._decoded(asked, ticket)
 
         def made() -> Masks:
-            return masks_of(question, decoded.logits, self.pictures.image(picture), options, False)
+            return masks_of(question, decoded.logits, self.pictures.image(picture), options, False, ticket.check)
 
         return self.computed(ticket, made)
 

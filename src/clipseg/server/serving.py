@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from ipaddress import ip_address
@@ -20,6 +22,8 @@ from clipseg.errors import MissingPackageError, UsageError
 from clipseg.server.settings import LOOPBACK
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from starlette.types import ASGIApp
 
     from clipseg.server.service import Service
@@ -38,6 +42,13 @@ keeps a processor for milliseconds after each answer, on which masks could be fi
 
 KEEP_ALIVE = 20
 """Seconds that a connection may wait for its next request."""
+
+
+PORTS: Mapping[str, str] = {"http": ":80", "https": ":443"}
+"""Schemes, and the ports that browsers leave out of origins."""
+
+_NAME = re.compile(r"[\w.-]+", re.ASCII)
+_NETLOC = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?", re.ASCII)
 
 
 def check_packages() -> None:
@@ -88,6 +99,8 @@ def bound(host: str, port: int) -> socket.socket:
         except BaseException:
             listening.close()
             raise
+    except UnicodeError:  # of a name that is none, such as "a..b"
+        raise UsageError(f"{host!r} is no name of a host and no address; see --host") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise UsageError(f"port {port} is in use; choose another with --port, or 0 for any") from error
@@ -100,12 +113,28 @@ def names_of(host: str, given: Iterable[str]) -> frozenset[str] | None:
     """Where the server listens, and further names of it -> those it answers to; None for any.
 
     On this machine alone it answers to none that others gave it. Reached from elsewhere, under names that are not known
-    here, it is the token that keeps strangers out.
+    here, it is the token that keeps strangers out. Raises UsageError for what no header Host can say.
     """
-    names = {name.strip("[]").lower() for name in given}
+    names = {_host_name(name) for name in given}
     if not names and not is_loopback(host):
         return None
     return LOOPBACK | names | {host.strip("[]").lower()}
+
+
+def _host_name(text: str) -> str:
+    """A name as people write it -> as it is compared. An empty one would let every header in that cannot be read."""
+    name = text.strip("[]").lower()
+    if not _NAME.fullmatch(name) and not _is_address(name):
+        raise UsageError(f"{text!r} is no name of a host; expected one such as example.org, without a port")
+    return name
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def origins_of(given: Iterable[str]) -> frozenset[str]:
@@ -113,9 +142,9 @@ def origins_of(given: Iterable[str]) -> frozenset[str]:
     origins = set()
     for text in given:
         parts = urlsplit(text)
-        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/") or parts.query:
+        if parts.scheme not in PORTS or not _NETLOC.fullmatch(parts.netloc) or any(parts[3:]) or parts.path.strip("/"):
             raise UsageError(f"{text!r} is no origin; expected one such as https://example.org")
-        origins.add(f"{parts.scheme}://{parts.netloc.lower()}")
+        origins.add(f"{parts.scheme}://{parts.netloc.lower().removesuffix(PORTS[parts.scheme])}")
     return frozenset(origins)
 
 
@@ -137,7 +166,7 @@ def serve(app: ASGIApp, service: Service, listening: socket.socket, begun: Calla
     What was taken then is finished; a second signal does not wait for it. Raises what the model could not be loaded
     for.
     """
-    with _quiet_signals(), _quick_turns():
+    with _quiet_signals(), _quick_turns(), untold_warnings():
         server = _server(app, service.limits, begun)
         watch = threading.Thread(target=_end_on_failure, args=(server, service), name="serve-watch", daemon=True)
         watch.start()
@@ -173,6 +202,12 @@ def _server(app: ASGIApp, limits: Limits, begun: Callable[[], None]) -> Any:
             await super().startup(sockets)
             begun()
 
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if self.should_exit:  # the second: as if nobody listened to it, or threads at work would be waited for
+                signal.signal(sig, signal.SIG_DFL)
+                signal.raise_signal(sig)
+            super().handle_exit(sig, frame)
+
     return Server(
         uvicorn.Config(
             app,
@@ -205,6 +240,14 @@ def _quick_turns() -> Iterator[None]:
         yield
     finally:
         sys.setswitchinterval(before)
+
+
+@contextmanager
+def untold_warnings() -> Iterator[None]:
+    """Within it nobody is warned of prompts that are cut off: each text would be remembered, for ever, and logged."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"prompt .* tokens and the model reads")
+        yield
 
 
 @contextmanager

@@ -22,6 +22,7 @@ class Limits:
         prompts          in a request, those within expressions and negatives counted
         tiled_prompts    the same for a picture in tiles, whose maps are many times as large
         letters          of one prompt
+        terms            of all expressions in a request, each counted as often as it is named
         tiles            of a picture
         queue            requests that are taken at once; the next is told to come again
         seconds          that a request may take once its body is here
@@ -40,6 +41,7 @@ class Limits:
     prompts: int = 64
     tiled_prompts: int = 16
     letters: int = 1000
+    terms: int = 2000
     tiles: int = 256
     queue: int = 64
     seconds: float = 60.0
@@ -82,5 +84,7 @@ class Access:
     def __post_init__(self) -> None:
         if self.token is not None and (len(self.token) < 8 or not self.token.isascii() or not self.token.isprintable()):
             raise UsageError("a token is at least 8 letters of ASCII; make one with: openssl rand -hex 16")
+        if self.token is not None and self.token != self.token.strip():  # what a header begins and ends with is lost
+            raise UsageError("a token begins and ends with no space")
         if self.hosts is None and self.token is None:
             raise UsageError("a server that answers to any name needs a token")

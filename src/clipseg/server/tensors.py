@@ -24,6 +24,9 @@ HEADER = "inference-header-content-length"
 TYPES: Mapping[str, str] = {"FP32": "<f4", "INT64": "<i8", "BOOL": "|b1", "UINT8": "|u1"}
 """The protocol's names -> NumPy's, of what is answered."""
 
+MOST_SIDES = 8
+"""Of a tensor's shape. A product of sides without bounds has millions of digits, and takes hours."""
+
 _DTYPES = {np.dtype(own): name for name, own in TYPES.items()}
 
 
@@ -31,7 +34,8 @@ def read(body: bytes, header: str | None) -> tuple[dict[str, Any], dict[str, lis
     """A body -> its JSON, and the elements of each input, all of type BYTES. Raises RequestError."""
     length = len(body)
     if header is not None:
-        if not (header.isascii() and header.isdecimal() and int(header) <= length):
+        # Python reads no number of thousands of digits.
+        if not (header.isascii() and header.isdecimal() and len(header) < 20 and int(header) <= length):
             raise RequestError(f"{HEADER} is {header[:20]!r}; expected the length of the JSON, up to {length}")
         length = int(header)
     try:
@@ -54,10 +58,11 @@ def read(body: bytes, header: str | None) -> tuple[dict[str, Any], dict[str, lis
             elements[name] = _from_bytes(name, rest[:size])
             rest = rest[size:]
         shape = one.get("shape")
-        if not isinstance(shape, list) or not all(type(side) is int for side in shape):
-            raise RequestError(f"input {name[:40]!r} has no shape")
-        if prod(shape) != len(elements[name]):
-            raise RequestError(f"input {name[:40]!r} has shape {shape[:8]} but {len(elements[name])} elements")
+        if not isinstance(shape, list) or len(shape) > MOST_SIDES or not all(type(side) is int for side in shape):
+            raise RequestError(f"input {name[:40]!r} has no shape of up to {MOST_SIDES} whole numbers")
+        count = len(elements[name])
+        if not all(0 <= side <= count for side in shape) or prod(shape) != count:
+            raise RequestError(f"input {name[:40]!r} has shape {str(shape)[:80]} but {count} elements")
     return request, elements
 
 

@@ -10,7 +10,7 @@ The parameters of a request are `fit` and the names of mask options.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from clipseg.server import tensors
 from clipseg.server.reading import finish
 from clipseg.server.refusals import RequestError, TooLargeError, UnknownError
 from clipseg.server.replies import Reply
+from clipseg.server.requests import ProtocolFailure
 from clipseg.server.running import Runner
 from clipseg.server.service import Service
 from clipseg.server.settings import Limits
@@ -73,14 +74,22 @@ _REQUEST = {
         },
     },
 }
-_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": _REQUEST}}}}
+_BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": _REQUEST}, "application/octet-stream": _BINARY},
+    }
+}
+_ANSWER: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": _BINARY}}}
 
 USUAL = ("labels", "scores", "probabilities")
 
 
-def router(service: Service, runner: Runner) -> APIRouter:
-    """-> the routes."""
-    routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+def router(service: Service, runner: Runner, refused: Iterable[int]) -> APIRouter:
+    """-> the routes, which may answer with the statuses that are `refused`."""
+    failures: dict[int | str, dict[str, Any]] = {status: {"model": ProtocolFailure} for status in refused}
+    routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=failures)
 
     def known(model: str, version: str) -> None:
         if model.lower() != _route_name(service.name).lower() or version != VERSION:
@@ -121,8 +130,8 @@ def router(service: Service, runner: Runner) -> APIRouter:
         is_ready = service.engine.ready
         return Reply({"name": model, "ready": is_ready}, 200 if is_ready else 503)
 
-    @routes.post("/models/{model}/infer", openapi_extra=_BODY)
-    @routes.post("/models/{model}/versions/{version}/infer", openapi_extra=_BODY)
+    @routes.post("/models/{model}/infer", openapi_extra=_BODY, responses=_ANSWER)
+    @routes.post("/models/{model}/versions/{version}/infer", openapi_extra=_BODY, responses=_ANSWER)
     async def infer(request: Request, model: str, version: str = VERSION) -> Response:
         known(model, version)
         body, header = await request.body(), request.headers.get(tensors.HEADER)
@@ -196,6 +205,8 @@ def _outputs(request: dict[str, Any]) -> tuple[list[str], list[str]]:
     names = [one.get("name") for one in asked]
     if not all(isinstance(name, str) and name in OUTPUTS for name in names):
         raise RequestError(f"known outputs are {', '.join(OUTPUTS)}")
+    if len(set(names)) != len(names):  # each would be made as often as it is named
+        raise RequestError("an output is asked for once")
     everywhere = tensors.parameters(request).get("binary_data_output") is True
     binary = [one["name"] for one in asked if tensors.parameters(one).get("binary_data", everywhere) is True]
     return [str(name) for name in names], binary
