@@ -151,3 +151,18 @@ def test_one_tile_is_the_whole(size_hw: tuple[int, int]) -> None:
 def test_lengths_out_of_range(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         planned((30, 40), **options)
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 7), (7, 1), (2, 2)])
+def test_the_thinnest_pictures_have_tiles(size_hw: tuple[int, int]) -> None:
+    plan = planned(size_hw)
+    assert plan.side == 1
+    assert {(left, top) for left, top, _, _ in plan.boxes} <= {
+        (x, y) for y in range(size_hw[0]) for x in range(size_hw[1])
+    }
+
+
+def test_an_overlap_in_pixels_holds_for_pictures_smaller_than_it() -> None:
+    assert planned((50, 50), tile=200, overlap=100).boxes == []  # the whole picture is the tile
+    plan = planned((50, 500), tile=200, overlap=100)  # half of a tile, as where there is room for one
+    assert (plan.side, plan.lefts[:3]) == (50, (0, 25, 50))
