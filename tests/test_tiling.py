@@ -153,13 +153,12 @@ def test_lengths_out_of_range(options: dict[str, Any], message: str) -> None:
         planned((30, 40), **options)
 
 
-@pytest.mark.parametrize("size_hw", [(1, 1), (1, 7), (7, 1), (2, 2)])
-def test_the_thinnest_pictures_have_tiles(size_hw: tuple[int, int]) -> None:
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 5000), (5000, 1), (2, 2)])
+def test_the_thinnest_pictures_are_seen_whole(size_hw: tuple[int, int]) -> None:
     plan = planned(size_hw)
-    assert plan.side == 1
-    assert {(left, top) for left, top, _, _ in plan.boxes} <= {
-        (x, y) for y in range(size_hw[0]) for x in range(size_hw[1])
-    }
+    assert plan.boxes == []
+    whole = torch.randn(2, 8, 8)
+    assert plan.joined(whole, []) is whole
 
 
 def test_an_overlap_in_pixels_holds_for_pictures_smaller_than_it() -> None:

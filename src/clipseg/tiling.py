@@ -96,7 +96,9 @@ def planned(size_hw: tuple[int, int], tile: Length = TILE, overlap: Length = OVE
     """
     tile, overlap = checked_tile(tile), checked_overlap(overlap)
     wide = pixels(tile, size_hw)
-    asked = max(1, round(wide))  # a part of a picture that is one pixel high is a pixel too
+    if 0 < wide < 1:  # less than a pixel of a picture as thin as a line: it is seen whole, and no tiles of it are
+        return TilePlan(size_hw, max(size_hw), (0,), (0,))
+    asked = round(wide)
     shared = pixels(overlap, (asked, asked))
     if wide <= 0 or shared >= asked:
         raise UsageError(f"tiles of {tile} with an overlap of {overlap} never get on; make them larger or overlap less")
