@@ -39,6 +39,7 @@ def test_also_after_an_error(tmp_path: Path) -> None:
         ("coco:instances=none", "instances of format coco is None; expected yes or no"),
         ("crops:margin=-5", "margin is -5.0"),
         ("crops:background=nocolour", "'nocolour' is no colour"),
+        ("cutout:background=7", "7.0 is no colour"),
         ("heatmap:colormap=rainbow", "colormap is 'rainbow'; known are "),
         ("npz:kind=hard", "kind is 'hard'; known are "),
         ("coco:segmentation=mask", "segmentation is 'mask'; known are "),
