@@ -57,6 +57,12 @@ def test_a_stream_of_files_is_segment_one_by_one(segmenter, files, batch_size, k
     assert_no_threads()
 
 
+@pytest.mark.parametrize("one", ["4.png", b"4.png", Path("4.png"), Image.new("RGB", (4, 4)), None, 4])
+def test_one_picture_is_no_stream(segmenter, one) -> None:
+    with pytest.raises(UsageError, match=f"got one {type(one).__name__}; put a single picture into a list"):
+        segmenter.segment_many(one, "wood")
+
+
 def test_all_kinds_mixed_keep_their_order(segmenter, files) -> None:
     features = segmenter.encode(files[1])
     mixed = [files[0], features, Image.open(files[2]), files[3].read_bytes(), str(files[4])]

@@ -151,3 +151,17 @@ def test_one_tile_is_the_whole(size_hw: tuple[int, int]) -> None:
 def test_lengths_out_of_range(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         planned((30, 40), **options)
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 5000), (5000, 1), (2, 2)])
+def test_the_thinnest_pictures_are_seen_whole(size_hw: tuple[int, int]) -> None:
+    plan = planned(size_hw)
+    assert plan.boxes == []
+    whole = torch.randn(2, 8, 8)
+    assert plan.joined(whole, []) is whole
+
+
+def test_an_overlap_in_pixels_holds_for_pictures_smaller_than_it() -> None:
+    assert planned((50, 50), tile=200, overlap=100).boxes == []  # the whole picture is the tile
+    plan = planned((50, 500), tile=200, overlap=100)  # half of a tile, as where there is room for one
+    assert (plan.side, plan.lefts[:3]) == (50, (0, 25, 50))

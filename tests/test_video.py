@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 import ready
-from clipseg import video
+from clipseg import video, video_files
 from clipseg.errors import MissingPackageError, OutputError, PictureError, PictureNotFoundError, PromptError, UsageError
 from clipseg.masks.options import MaskOptions
 from clipseg.prompting.prompts import ImagePrompt
@@ -441,6 +441,19 @@ def test_sound_alone_and_nothing_at_all(av: Any, segmenter: Segmenter, tmp_path:
         with pytest.raises(PictureError, match=message):
             segment_video(segmenter, tmp_path / name, "wood", tmp_path / "out.mp4")
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_file_that_breaks_off_where_nobody_notices(av: Any, tmp_path: Path, recwarn: Any) -> None:
+    whole, half = tmp_path / "whole.mkv", tmp_path / "half.mkv"
+    with video_files.written(whole, Fraction(10)) as add:
+        for number in range(60):
+            add(ready.picture(number, 64, 48), Fraction(number, 10))
+    half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with video_files.opened(whole) as clip:
+        assert sum(1 for _ in clip.frames) == 60
+    assert not recwarn
+    with video_files.opened(half) as clip, pytest.warns(UserWarning, match=r"half\.mkv says that it is 6\.0 s long"):
+        assert 0 < sum(1 for _ in clip.frames) < 50
 
 
 def test_a_file_that_breaks_off(av: Any, segmenter: Segmenter, tmp_path: Path) -> None:

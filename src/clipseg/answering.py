@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 
-from clipseg.errors import PictureError
+from clipseg.errors import PictureError, UsageError
 from clipseg.features import ImageFeatures, PictureEncoder
 from clipseg.fits import Fit
 from clipseg.masks.masks import Masks
@@ -62,7 +62,13 @@ class Answered:
     def each(
         self, pictures: Iterable[PictureSource | SettledPicture | ImageFeatures]
     ) -> Generator[Masks | PictureError, None, None]:
-        """Pictures or features -> the masks of each, or why there are none; the others are done all the same."""
+        """Pictures or features -> the masks of each, or why there are none; the others are done all the same.
+
+        Raises UsageError for one picture that is not in a list, such as a path: it has letters, not pictures.
+        """
+        if isinstance(pictures, (str, bytes, bytearray, memoryview)) or not isinstance(pictures, Iterable):
+            got = f"one {type(pictures).__name__}"
+            raise UsageError(f"pictures are a list, or come one by one, got {got}; put a single picture into a list")
         for features in self.encoder.each(pictures, self.batch_size, self.fit, self.reduced_decoding, alone=self.alone):
             if isinstance(features, PictureError):
                 yield features

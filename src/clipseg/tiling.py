@@ -91,13 +91,19 @@ def planned(size_hw: tuple[int, int], tile: Length = TILE, overlap: Length = OVE
 
     `tile` is the side of the square tiles, in pixels or "N%" of the picture's shorter side, which is the longest it can
     be; about three times as long as the things looked for is best. `overlap` is how far neighbours reach into each
-    other at least, in pixels or "N%" of a tile, less than 100 %. Raises UsageError for a length out of range.
+    other at least, in pixels or "N%" of a tile, less than 100 %; tiles that are smaller than asked, for the picture is,
+    overlap as much less. Raises UsageError for a length out of range.
     """
     tile, overlap = checked_tile(tile), checked_overlap(overlap)
-    side = min(round(pixels(tile, size_hw)), *size_hw)
-    shared = pixels(overlap, (side, side))
-    if side < 1 or shared >= side:
+    wide = pixels(tile, size_hw)
+    if 0 < wide < 1:  # less than a pixel of a picture as thin as a line: it is seen whole, and no tiles of it are
+        return TilePlan(size_hw, max(size_hw), (0,), (0,))
+    asked = round(wide)
+    shared = pixels(overlap, (asked, asked))
+    if wide <= 0 or shared >= asked:
         raise UsageError(f"tiles of {tile} with an overlap of {overlap} never get on; make them larger or overlap less")
+    side = min(asked, *size_hw)
+    shared *= side / asked  # so that what gets on in large pictures does in small ones
     tops, lefts = (tuple(starts(length, side, shared)) for length in size_hw)
     return TilePlan(size_hw, side, tops, lefts)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from clipseg.errors import ClipsegError, MissingPackageError, OutputError, Pictu
 
 _TICK = Fraction(1, 60_000)
 """Seconds. The frames of every common rate begin within 10 µs of one; MPEG-4 allows no more than 65,535 to a second."""
+
+_MISSING = 0.1
+"""Part of a video's length that may have no pictures before it is called broken off; a second may in any."""
 
 _UPRIGHT = {
     90: Image.Transpose.ROTATE_90,  # all counter-clockwise, as FFmpeg's display matrix and Pillow both count
@@ -91,8 +95,25 @@ def _decoded(av: Any, container: Any, stream: Any, rate: Fraction, name: str) ->
             picture = picture if turn is None else picture.transpose(turn)
             size = size or picture.size
             yield Frame(number, time, picture if picture.size == size else picture.resize(size))
+        _check_length(time + 1 / rate, stream, container, name)
     except (av.FFmpegError, OSError) as error:
         raise PictureError(f"{name} breaks off after frame {number}: {error.strerror or error}") from error
+
+
+def _check_length(end: Fraction, stream: Any, container: Any, name: str) -> None:
+    """Warn where the last picture ends long before the video says that it does.
+
+    FFmpeg takes half a Matroska file for a short one. No error: the sound may simply be longer than the pictures.
+    """
+    length = Fraction(container.duration or 0, 1_000_000)  # of the longest stream; PyAV's time_base is microseconds
+    if stream.duration:
+        length = stream.duration * _fraction(stream.time_base)
+    if length - end + Fraction(container.start_time or 0, 1_000_000) > max(1, _MISSING * length):
+        warnings.warn(
+            f"{name} says that it is {float(length):.1f} s long, and its pictures end at {float(end):.1f} s; if the "
+            "file is not whole, neither are the results",
+            stacklevel=2,
+        )
 
 
 def _fraction(number: Any) -> Fraction:

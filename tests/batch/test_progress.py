@@ -52,6 +52,14 @@ def test_it_has_failed_as_soon_as_too_many_of_all_have(rate, fails_at):
     assert fails_at is None
 
 
+def test_it_says_why_the_last_failed():
+    meter = Meter(2, 0, 0, None, 0)
+    meter.add(1, 1, "a.png: PictureError: a.png is empty")
+    meter.add(1, 0)
+    with pytest.raises(DataError, match=r"the last is a\.png: PictureError: a\.png is empty; "):
+        meter.check()
+
+
 @pytest.mark.parametrize(
     ("left", "text"), [(5, "5 s"), (65, "1:05 min"), (3600, "1:00 h"), (86_400, "24:00 h"), (400_000, "4.6 days")]
 )

@@ -141,6 +141,26 @@ def test_closed_pipe_is_quiet() -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+@pytest.mark.parametrize(
+    ("redirection", "message"),
+    [(">/dev/full", "cannot be written (No space left on device)"), (">&-", "standard output is closed")],
+)
+def test_standard_output_that_takes_nothing(redirection: str, message: str) -> None:
+    command = f"{sys.executable} -m clipseg models {redirection}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 7
+    assert done.stderr.startswith("error: standard output")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_closed_standard_error_is_no_error() -> None:
+    command = f"{sys.executable} -m clipseg models 2>&-; {sys.executable} -m clipseg nonesuch 2>&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert all(line.startswith("{") for line in done.stdout.splitlines())
+
+
 def test_warnings_are_lines(monkeypatch, call) -> None:
     def body() -> None:
         warnings.warn("take\ncare", stacklevel=1)

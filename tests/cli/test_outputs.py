@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,41 @@ def test_an_unused_folder_is_gone_again(tmp_path: Path) -> None:
 def test_also_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), output_folder(tmp_path / "a"):
         1 / 0  # noqa: B018
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("overlay:alpha=7", "from 0 to 1; got 7.0"),
+        ("overlay:alpha=abc", "from 0 to 1; got 'abc'"),
+        ("overlay:alpha=none", "from 0 to 1; got None"),
+        ("heatmap:alpha=1/2", "from 0 to 1; got "),
+        ("contours:legend=abc", "legend of format contours is 'abc'; expected yes or no"),
+        ("cutout:soft=2", "soft of format cutout is 2.0; expected yes or no"),
+        ("coco:instances=none", "instances of format coco is None; expected yes or no"),
+        ("crops:margin=-5", "margin is -5.0"),
+        ("crops:background=nocolour", "'nocolour' is no colour"),
+        ("cutout:background=7", "7.0 is no colour"),
+        ("heatmap:colormap=rainbow", "colormap is 'rainbow'; known are "),
+        ("npz:kind=hard", "kind is 'hard'; known are "),
+        ("coco:segmentation=mask", "segmentation is 'mask'; known are "),
+        ("voc:quality=1000", "from 1 to 100; got 1000"),
+        ("voc:split=../x", "a split is a name"),
+        ("yolo:classes=a/a", "must not be empty or come twice"),
+    ],
+)
+def test_values_of_parameters_are_checked_before_the_work(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        read_formats([text], soft=False, instances=False)
+
+
+def test_values_of_parameters_that_are_fine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "heatmap:alpha=none,colormap=ice,cutout:background=none,crops:margin=5%,npz:kind=soft,voc:quality=90"
+    assert len(read_formats([text], soft=False, instances=False)) == 5
+    (coco,) = read_formats(["coco:classes=a bus/a lion"], soft=False, instances=False)
+    assert coco.parameters == {"classes": ("a bus", "a lion")}
     assert os.listdir(tmp_path) == []
 
 

@@ -70,6 +70,7 @@ def test_every_source_of_one_picture(tmp_path, monkeypatch):
     sources += [memoryview(content), io.BytesIO(content), noise(), NOISE, NOISE.transpose(2, 0, 1), NOISE / 255]
     sources += [torch.from_numpy(NOISE), torch.from_numpy(NOISE).permute(2, 0, 1), torch.from_numpy(NOISE / 255)]
     sources += [(torch.from_numpy(NOISE) / 255).requires_grad_(), NOISE.astype(np.int64), NOISE.astype(np.uint16) * 257]
+    sources += [(NOISE.astype(np.uint16) * 257).astype(">u2")]
     for source in sources:
         assert np.array_equal(pixels(source), NOISE)
     with path.open("rb") as stream:
@@ -255,6 +256,7 @@ def test_files_that_are_no_pictures(tmp_path):
         (empty, "is empty"),
         (b"", "is empty"),
         (tmp_path, "is a folder"),
+        ("", "the name of a picture file is empty"),
         ("a\0b.png", "cannot open"),
         ("x" * 5000, "cannot open"),
         ("http://example.org/a.png", "download it first"),
@@ -396,6 +398,7 @@ def test_every_form_of_one_mask(tmp_path):
     indexed = drawn.convert("P")
     sources = [DISC, DISC.astype(np.uint8), DISC.astype(np.uint8) * 255, DISC.astype(np.float32), DISC * 0.9]
     sources += [DISC.astype(np.int64), DISC[None], DISC[..., None], DISC.astype(np.uint16) * 65535]
+    sources += [(DISC.astype(np.uint16) * 65535).astype(">u2")]
     sources += [torch.from_numpy(DISC), torch.from_numpy(DISC).float()[None], torch.from_numpy(DISC).long()]
     sources += [drawn, drawn.convert("1"), drawn.convert("RGB"), coloured, cut_out, indexed]
     sources += [Image.fromarray(DISC.astype(np.uint8)), tmp_path / "mask.png", encoded(drawn)]

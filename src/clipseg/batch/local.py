@@ -41,11 +41,11 @@ def run_here(task: Task, parts: Sequence[int], meter: Meter, stop: Stop) -> Iter
     make = PartMaker(task)
     with suppress(StoppedError):
         for part in parts:
-            yield make(part, stopped=lambda: stop.asked, moved=lambda failed: _moved(meter, failed))
+            yield make(part, stopped=lambda: stop.asked, moved=lambda reason: _moved(meter, reason))
 
 
-def _moved(meter: Meter, failed: bool) -> None:
-    meter.add(1, int(failed))
+def _moved(meter: Meter, reason: str | None) -> None:
+    meter.add(1, int(reason is not None), reason)
     meter.check()
 
 
@@ -126,7 +126,7 @@ class Worker:
         if "moved" in message:
             self.moved += message["moved"]
             self.errors += message["errors"]
-            meter.add(message["moved"], message["errors"])
+            meter.add(message["moved"], message["errors"], message["reason"])
             meter.check()
         if "made" not in message:
             return None

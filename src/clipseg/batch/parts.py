@@ -88,9 +88,9 @@ class PartMaker:
         contents: Iterable[Fetched] | None = None,
         *,
         stopped: Stopped = lambda: False,
-        moved: Callable[[bool], None] | None = None,
+        moved: Callable[[str | None], None] | None = None,
     ) -> Report:
-        """Make a part; `moved` is told after each picture whether it failed.
+        """Make a part; `moved` is told after each picture why it failed, or None where it did not.
 
         Raises StoppedError where it is to stop, and OutputError where there is no room.
         """
@@ -102,7 +102,7 @@ class PartMaker:
             for place, row in zip(todo, self.rows.rows([items[n] for n in todo], contents, stopped), strict=True):
                 rows[place] = row
                 if moved is not None:
-                    moved(row["status"] == ERROR)
+                    moved(f"{row['id']}: {row['error']}" if row["status"] == ERROR else None)
         except torch.OutOfMemoryError as error:  # after all smaller batches
             raise ClipsegError("the device has too little memory for one picture; try --device cpu") from error
         size = self.folder.write_part(part, table_of(rows, heatmap=self.folder.description().settings.heatmap))

@@ -50,13 +50,15 @@ class Meter:
         self._total, self._done, self._errors = total, done, errors
         self._watcher = watcher
         self._rate = max_error_rate
+        self._reason: str | None = None
         self._marks: deque[tuple[float, int]] = deque([(time.monotonic(), done)])
         self._told = 0.0
 
-    def add(self, rows: int, errors: int) -> None:
-        """So many more pictures are done, and of them so many failed."""
+    def add(self, rows: int, errors: int, reason: str | None = None) -> None:
+        """So many more pictures are done, and of them so many failed; `reason` is why the last did, if known."""
         self._done += rows
         self._errors += errors
+        self._reason = reason or self._reason
         now = time.monotonic()
         if now - self._marks[-1][0] >= _MARKS:
             self._marks.append((now, self._done))
@@ -80,10 +82,12 @@ class Meter:
     def check_all(self, total: int, errors: int) -> None:
         """The same of the pictures of a whole run, of which this may count a share."""
         if errors > self._rate * total:
+            # Said here, for the rows of the part that was being made are not kept.
+            last = "" if self._reason is None else f"the last is {self._reason}; "
             raise DataError(
-                f"{errors:,} of {total:,} pictures could not be done, and allowed are {self._rate:.1%}; "
-                "what is done is kept: see `clipseg batch status`, mend what is wrong and run the same command again, "
-                "or raise --max-error-rate"
+                f"{errors:,} of {total:,} pictures could not be done, and allowed are {self._rate:.1%}; {last}"
+                "parts that are done are kept: mend what is wrong and run the same command again, or raise "
+                "--max-error-rate"
             )
 
 

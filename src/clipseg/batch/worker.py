@@ -3,7 +3,7 @@
     in    {"task": …}                       first, and once
           {"part": 3}                       then, as often as there are parts
     out   {"ready": true}
-          {"moved": 1, "errors": 0}         after each picture
+          {"moved": 1, "errors": 1, "reason": "…"}      after each picture; null where it did not fail
           {"made": [3, 512, 0, 60.5, 81920]}
           {"failed": "OutputError", "message": "…"}
 
@@ -62,7 +62,9 @@ def _work(source: IO[str], told: IO[str]) -> None:
         while (message := coming.get()) is not None:
             try:
                 report = maker(
-                    message["part"], stopped=ended.is_set, moved=lambda failed: tell(moved=1, errors=int(failed))
+                    message["part"],
+                    stopped=ended.is_set,
+                    moved=lambda reason: tell(moved=1, errors=int(reason is not None), reason=reason),
                 )
             except StoppedError:
                 return

@@ -5,6 +5,7 @@ Commands are loaded when they are called, and load torch when they begin to work
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -20,7 +21,7 @@ import click
 
 from clipseg.cli import terminal
 from clipseg.cli.groups import LazyGroup
-from clipseg.errors import ClipsegError
+from clipseg.errors import ClipsegError, OutputError
 from clipseg.version import __version__
 
 # Name -> its module and command, and its line in the help.
@@ -48,6 +49,7 @@ COMMANDS = {
 UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 TERMINATED = 143  # 128 + SIGTERM
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)  # by the number of -v
 
 
@@ -86,6 +88,7 @@ def cli(context: click.Context, verbose: int, debug: bool) -> None:
 
 def run() -> NoReturn:
     """The entry point: run the process's command line and end the process."""
+    _check_streams()
     # Of huggingface_hub, which reads them when a model is first looked up. Its telemetry asks the hub even where only
     # files of this machine are wanted; its bars are for a terminal.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -93,6 +96,15 @@ def run() -> NoReturn:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     signal.signal(signal.SIGTERM, _terminated)
     sys.exit(execute(sys.argv[1:]))
+
+
+def _check_streams() -> None:
+    """End where standard output is closed, as by `>&-`: Python has None in its place, and results would be lost."""
+    if sys.__stderr__ is None:  # what is printed there would go to standard output instead
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  as long as the process
+    if sys.__stdout__ is None:
+        terminal.error("standard output is closed, and results are told there; send them to a file or to /dev/null")
+        sys.exit(OutputError.exit_code)
 
 
 def _terminated(_number: int, _frame: object) -> NoReturn:
@@ -118,6 +130,10 @@ def execute(arguments: Sequence[str]) -> int:
             return reason.exit_code
         except Exception as reason:
             _trace(session)
+            if isinstance(reason, OSError) and reason.errno in NO_ROOM:  # such as of standard output, which has no name
+                place = reason.filename or "standard output, or a temporary file,"
+                terminal.error(f"{place} cannot be written ({reason.strerror}); make room, or name another place")
+                return OutputError.exit_code
             hint = "please report it" if session.debug else "please report it with what `clipseg --debug …` shows"
             terminal.error(f"unexpected {type(reason).__name__}: {reason}; this is a bug in clipseg, {hint}")
             return UNEXPECTED

@@ -66,7 +66,7 @@ def colour_named(name: str) -> Colour:
     """A colour as Pillow names them, "white" or "#1e90ff" -> red, green and blue. Raises UsageError for another."""
     try:
         red, green, blue = ImageColor.getrgb(name)[:3]
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, TypeError) as error:  # TypeError: a number is no text
         raise UsageError(f'{name!r} is no colour; expected one such as "white" or "#1e90ff"') from error
     return red, green, blue
 

@@ -100,7 +100,7 @@ def to_mask(
     if not floats and not np.issubdtype(array.dtype, np.integer):
         raise PromptError(f"a mask holds bool, integers or floats, got {array.dtype}")
     low, high = (array.min(), array.max()) if array.size else (0, 0)
-    top = 1 if floats or high <= 1 else 255 if array.dtype != np.uint16 else 65535
+    top = 1 if floats or high <= 1 else 65535 if _is_16_bit(array) else 255
     if not (low >= 0 and high <= top):  # also true of NaN
         raise PromptError(f"a mask of {array.dtype} has values from 0 to {top}, got {low}...{high}")
     return np.asarray(array > top / 2)
@@ -218,6 +218,8 @@ def file_name(path: str | os.PathLike[str]) -> str:
 
 def open_file(name: str) -> IO[bytes]:
     """A name, `~` and all -> the file, open. Raises PictureNotFoundError, and PictureError."""
+    if not name:  # which to Path is the folder that one is in
+        raise PictureError("the name of a picture file is empty; give one, such as photo.jpg")
     try:
         return Path(name).expanduser().open("rb")
     except FileNotFoundError as error:
@@ -309,11 +311,16 @@ def _bytes_of(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     floats = np.issubdtype(array.dtype, np.floating)
     if not floats and not np.issubdtype(array.dtype, np.integer):
         raise PictureError(f"pixels are bool, integers or floats, got {array.dtype}")
-    top = 1 if floats else 65535 if array.dtype == np.uint16 else 255
+    top = 1 if floats else 65535 if _is_16_bit(array) else 255
     low, high = array.min(), array.max()
     if not (low >= 0 and high <= top):  # also true of NaN
         raise PictureError(f"pixels of {array.dtype} are from 0 to {top}, got {low}...{high}; scale them first")
     return np.rint(array.astype(np.float64) * (255 / top)).astype(np.uint8)
+
+
+def _is_16_bit(array: npt.NDArray[Any]) -> bool:
+    """Whether numbers are uint16, in either byte order, of which `==` knows only the machine's own."""
+    return array.dtype.kind == "u" and array.dtype.itemsize == 2
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
