@@ -2,7 +2,7 @@
 
 import { segment } from './api.js';
 import { $, h, radios, saveFile, set, settled } from './dom.js';
-import { exactQuestions, finish, mapsQuestion, numbersAt } from './question.js';
+import { exactQuestions, finish, keepAt, mapsQuestion } from './question.js';
 import * as snippets from './snippets.js';
 import { shown, unwanted } from './state.js';
 
@@ -63,7 +63,7 @@ export class Downloads {
     const { state } = this.store;
     const prompts = this.found(state);
     const stem = snippets.stemOf(state.picture.name);
-    const extra = (some) => ({ format: 'zip', formats: this.chosen.map((name) => this.told(name, state, some)), name: stem, ...($('each-part').checked && { instances: true }) });
+    const extra = (some) => ({ format: 'zip', formats: this.chosen.map((name) => this.told(name, state, some)), name: snippets.bundleOf(state.picture.name), ...($('each-part').checked && { instances: true }) });
     try {
       this.busy('Making the files');
       const questions = exactQuestions(state, prompts, await this.keptOf(state, prompts), extra);
@@ -134,8 +134,7 @@ export class Downloads {
         const answer = await segment(question, { restore: () => this.pictures.restore(question) });
         this.keeps.set(name, answer.masks[0].instances);
       }
-      const numbers = numbersAt(state.kept[prompt.key], this.keeps.get(name));
-      if (numbers.length) keeps[prompt.key] = numbers;
+      keeps[prompt.key] = keepAt(state.kept[prompt.key], this.keeps.get(name));
     }
     return keeps;
   }
