@@ -80,3 +80,40 @@ def test_a_model_that_is_loading_shows_how_far_it_is(opened: Callable[..., Page]
     expect(page.locator("#loading-share")).to_have_text("80 %")
     expect(page.locator("#loading")).to_be_hidden()
     expect(page.locator("#notice")).to_be_hidden()
+
+
+def test_what_was_told_goes_when_the_server_answers_again(looked: Page) -> None:
+    expect(looked.locator(".pin")).to_have_count(2)
+    looked.route("**/v1/segment", lambda route: route.abort())
+    ask(looked, "left")
+    expect(looked.locator("#notice")).to_be_visible()
+    looked.unroute("**/v1/segment")
+    ask(looked, "right")
+    expect(looked.locator(".pin")).to_have_count(4)
+    expect(looked.locator("#notice")).to_be_hidden()
+
+
+def test_an_address_with_another_token_is_taken_in_the_same_tab(opened: Callable[..., Page], api: FakeApi) -> None:
+    api.token = "secret"
+    page = opened("/#token=secret")
+    api.token = "another"
+    page.reload()
+    expect(page.locator("#notice")).to_be_visible()
+    page.goto(f"{api.address}/#token=another")  # which loads nothing: only what follows # is new
+    expect(page.locator("#notice")).to_be_hidden()
+    expect(page.locator("#model")).to_have_text("nano")
+    assert page.url == f"{api.address}/"
+
+
+def test_a_browser_that_keeps_nothing_shows_the_page_all_the_same(page: Page) -> None:
+    page.add_init_script(
+        """for (const name of ['localStorage', 'sessionStorage']) {
+          Object.defineProperty(window, name, { get() { throw new DOMException('blocked', 'SecurityError'); } });
+        }"""
+    )
+    page.reload()
+    open_picture(page)
+    ask(page, "two")
+    expect(page.locator(".pin")).to_have_count(2)
+    page.click("#theme")
+    expect(page.locator("#theme")).to_have_attribute("aria-label", "Theme: light")

@@ -8,9 +8,9 @@ const PAUSE = 120; // milliseconds; several changes soon after each other are on
 const MOST = 300; // answers that are kept
 
 export class Answers {
-  /** `changed()` is told of every answer, `busy(text or '')` of what goes on, `failed(error, again)` of what did not. */
-  constructor(pictures, { changed, busy, failed }) {
-    Object.assign(this, { pictures, changed, busy, failed, known: new Map(), asking: null, refused: null });
+  /** `changed()` is told of every answer, `busy(text or '')` of what goes on, `failed(error, again)` of what did not, `answered()` that nothing is missing. */
+  constructor(pictures, { changed, busy, failed, answered }) {
+    Object.assign(this, { pictures, changed, busy, failed, answered, known: new Map(), asking: null, refused: null });
   }
 
   /** -> {map, score, presence}, {error}, or undefined while it is not known. */
@@ -28,6 +28,7 @@ export class Answers {
     clearTimeout(this.timer);
     this.asking = null;
     if (!missing.length) {
+      this.answered();
       this.busy('');
       return;
     }

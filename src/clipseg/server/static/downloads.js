@@ -1,6 +1,6 @@
 // What is taken away: what is on screen, files of every format, and code that makes the same.
 
-import { segment } from './api.js';
+import { hasToken, segment } from './api.js';
 import { $, h, radios, saveFile, set, settled } from './dom.js';
 import { exactQuestions, finish, keepAt, mapsQuestion } from './question.js';
 import * as snippets from './snippets.js';
@@ -103,7 +103,7 @@ export class Downloads {
       return;
     }
     try {
-      const scene = { state, prompts, keeps: await this.keptOf(state, prompts), model: this.model, origin: location.origin, token: sessionStorage.getItem('clipseg-token') !== null };
+      const scene = { state, prompts, keeps: await this.keptOf(state, prompts), model: this.model, origin: location.origin, token: hasToken() };
       if (state === this.store.state) $('code').textContent = snippets[this.language](scene);
     } catch (error) {
       this.failed(error, () => this.refresh());

@@ -8,7 +8,7 @@ import { Renderer } from './canvas/renderer.js';
 import { fitted } from './canvas/view.js';
 import { Chips } from './chips.js';
 import { Compare } from './compare.js';
-import { $, h, percent, set, settled } from './dom.js';
+import { $, h, isolated, kept, percent, set, settled } from './dom.js';
 import { Downloads } from './downloads.js';
 import { ExampleDialog } from './example.js';
 import { Instances } from './instances.js';
@@ -34,7 +34,7 @@ api.takeToken();
 const store = changes.createStore(changes.EMPTY);
 const pictures = new Pictures((blob) => api.upload(blob));
 const renderer = new Renderer($('base'), $('overlay'), { forceFlat: new URLSearchParams(location.search).has('flat') });
-const answers = new Answers(pictures, { changed: refresh, busy, failed });
+const answers = new Answers(pictures, { changed: refresh, busy, failed: failedToAnswer, answered });
 const answer = (prompt) => answers.of(store.state, prompt);
 const instances = new Instances($('pins'), store, () => { paint(store.state); pin(store.state); summarise(store.state); });
 const sliders = new Sliders(store);
@@ -146,10 +146,21 @@ function busy(text) {
   else summarise(store.state);
 }
 
+function failedToAnswer(error, again) {
+  failed(error, again);
+  $('notice').dataset.of = 'answers';
+}
+
+/** What was told of answers that did not come is no longer true. */
+function answered() {
+  if ($('notice').dataset.of === 'answers') $('notice').hidden = true;
+}
+
 function failed(error, again = null) {
   const token = error.status === 401 ? ' Open the address that clipseg serve printed; the token is in it.' : '';
   $('notice-text').textContent = `${error.message}${token}`;
   $('notice').dataset.kind = error.kind ?? 'Error';
+  $('notice').dataset.of = '';
   $('notice').hidden = false;
   $('notice-again').hidden = !again;
   $('notice-again').onclick = () => { $('notice').hidden = true; again?.(); };
@@ -293,7 +304,7 @@ new Keyboard([
 
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
-  localStorage.setItem('clipseg-theme', theme);
+  kept('local').put('clipseg-theme', theme);
   $('theme').setAttribute('aria-label', `Theme: ${THEMES[theme]}`);
   $('theme').title = `Theme: ${THEMES[theme]}`;
   board = boardColours();
@@ -342,3 +353,10 @@ async function begin() {
 
 refresh();
 begin();
+// The printed address, put into a tab that has the page already, loads nothing.
+window.addEventListener('hashchange', () => {
+  if (!api.takeToken()) return;
+  $('notice').hidden = true;
+  begin();
+});
+
