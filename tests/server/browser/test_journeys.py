@@ -12,7 +12,7 @@ import pytest
 from acting import ask, open_picture, picture_bytes, pixels, saved, slide
 from fake_api import FakeApi
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 
 def test_a_phrase_becomes_a_chip_a_mask_and_numbered_parts(page: Page, api: FakeApi) -> None:
@@ -46,6 +46,74 @@ def test_a_picture_is_dropped_or_pasted(page: Page, way: str) -> None:
         [content, way],
     )
     expect(page.locator("#caption")).to_have_text("shelf.png")
+
+
+def test_text_that_is_pasted_into_a_field_is_text_even_with_a_picture_of_it(page: Page) -> None:
+    """As spreadsheets and slides copy: the words, and a picture of them."""
+    taken = page.evaluate(
+        """() => {
+          const data = new DataTransfer();
+          data.setData('text/plain', 'a red cup');
+          data.items.add(new File(['no matter'], 'image.png', { type: 'image/png' }));
+          const event = new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true });
+          return !document.getElementById('phrase').dispatchEvent(event);
+        }"""
+    )
+    assert not taken
+    expect(page.locator("#notice")).to_be_hidden()
+
+
+def test_the_picture_that_was_opened_last_stays(page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/v1/pictures", lambda route: route.continue_() if held else held.append(route))
+    page.locator("#file").set_input_files(
+        {"name": "slow.png", "mimeType": "image/png", "buffer": picture_bytes(seed=1)}
+    )
+    expect(page.locator("#summary")).to_contain_text("Opening")
+    open_picture(page)
+    expect(page.locator("#caption")).to_have_text("kitchen.png")
+    with page.expect_response("**/v1/pictures"):
+        held[0].continue_()
+    ask(page, "two")
+    expect(page.locator(".pin")).to_have_count(2)
+    expect(page.locator("#caption")).to_have_text("kitchen.png")
+
+
+def test_the_same_picture_by_another_name_is_called_by_it(page: Page) -> None:
+    open_picture(page)
+    open_picture(page, "shelf.png")
+    expect(page.locator("#caption")).to_have_text("shelf.png")
+
+
+def test_a_picture_dropped_on_the_dialog_leaves_nothing_behind(looked: Page) -> None:
+    looked.click("#example-open")
+    moves = """([name, at]) => {
+      const data = new DataTransfer();
+      data.items.add(new File(['no matter'], 'a.png', { type: 'image/png' }));
+      const event = new DragEvent(name, { dataTransfer: data, bubbles: true, cancelable: true });
+      document.getElementById(at).dispatchEvent(event);
+    }"""
+    looked.evaluate(moves, ["dragenter", "example"])
+    looked.evaluate(moves, ["drop", "example"])
+    looked.keyboard.press("Escape")
+    looked.evaluate(moves, ["dragenter", "main"])
+    expect(looked.locator("#drop")).to_be_visible()
+    looked.evaluate(moves, ["dragleave", "main"])
+    expect(looked.locator("#drop")).to_be_hidden()
+
+
+def test_a_phrase_that_is_hidden_or_not_wanted_is_shown_when_it_is_asked_for_again(looked: Page) -> None:
+    expect(looked.locator(".pin")).to_have_count(2)
+    looked.get_by_label("Hide two").click()
+    expect(looked.locator(".pin")).to_have_count(0)
+    ask(looked, "two")
+    expect(looked.locator(".pin")).to_have_count(2)
+    looked.get_by_label("More about two").click()
+    looked.get_by_text("Not this").click()
+    expect(looked.locator(".pin")).to_have_count(0)
+    ask(looked, "two")
+    expect(looked.locator(".pin")).to_have_count(2)
+    expect(looked.locator(".chip")).to_have_count(1)
 
 
 def test_one_of_the_examples_is_opened_and_asked_about(page: Page, api: FakeApi) -> None:
@@ -145,6 +213,16 @@ def test_a_part_is_kept_by_its_number_and_let_go(looked: Page) -> None:
     first.click()
     expect(first).to_have_attribute("aria-pressed", "false")
     assert np.array_equal(np.asarray(saved(looked)), np.asarray(whole))
+
+
+def test_another_text_has_parts_of_its_own(looked: Page) -> None:
+    looked.locator(".pin").nth(0).click()
+    expect(looked.locator("#kept-all")).to_be_visible()
+    looked.get_by_label("More about two").click()
+    looked.get_by_label("Text").fill("right")
+    looked.keyboard.press("Enter")
+    expect(looked.locator("#summary")).to_contain_text("9 % in 1 part")
+    expect(looked.locator("#kept-all")).to_be_hidden()
 
 
 def test_a_part_is_lit_and_kept_where_it_is_pointed_at(looked: Page) -> None:

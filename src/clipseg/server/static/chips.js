@@ -1,7 +1,7 @@
 // Prompts as chips: colour, what it is, how sure the model is, visibility, and behind the arrow the rest.
 
 import { h, icon, percent, set, toIcon, told } from './dom.js';
-import { thresholdOf, withChanged, without, withSelected } from './state.js';
+import { thresholdOf, withChanged, without, withSelected, withText } from './state.js';
 
 export class Chips {
   /** `answer(state, prompt)` is what is known of a prompt, `asking(state, prompt)` whether it is being asked. */
@@ -99,7 +99,7 @@ export class Chips {
   }
 
   retext(key, text) {
-    if (text.trim()) this.store.apply(withChanged(key, { text, label: text }), `“${text}”`);
+    if (text.trim()) this.store.apply(withText(key, text.trim()), `“${text.trim()}”`);
   }
 
   /** The focus goes to a neighbour, so that a keyboard is not lost. */

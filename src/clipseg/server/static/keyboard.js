@@ -29,6 +29,7 @@ export class Keyboard {
   }
 }
 
-function isTyping(element) {
+/** Whether what is typed there is text. */
+export function isTyping(element) {
   return element.matches?.('textarea, select, input:not([type="checkbox"], [type="radio"], [type="color"], [type="range"])');
 }

@@ -12,7 +12,7 @@ import { $, h, isolated, kept, percent, set, settled } from './dom.js';
 import { Downloads } from './downloads.js';
 import { ExampleDialog } from './example.js';
 import { Instances } from './instances.js';
-import { Keyboard } from './keyboard.js';
+import { isTyping, Keyboard } from './keyboard.js';
 import { nameOf, pictureIn, Pictures } from './pictures.js';
 import { Sheet } from './sheet.js';
 import { Sliders } from './sliders.js';
@@ -57,7 +57,7 @@ store.subscribe(refresh);
 
 function refresh() {
   const { state } = store;
-  if (state.picture?.id !== shownPicture?.id) open(state.picture);
+  if (state.picture !== shownPicture) open(state.picture);
   answers.ensure(state);
   chips.render(state);
   sliders.render(state);
@@ -171,21 +171,24 @@ $('notice-close').addEventListener('click', () => { $('notice').hidden = true; }
 // -- opening pictures ------------------------------------------------------------------------------------------------
 
 let pasted = 0;
+let taken = 0;
 
 async function take(file, phrase = null) {
+  const number = taken += 1;
   $('notice').hidden = true;
   $('phrase-error').textContent = '';
   busy('Opening the picture');
   try {
     const picture = await pictures.open(file, nameOf(file, pasted += 1));
+    if (number !== taken) return; // another was opened meanwhile, which came first
     store.apply((state) => {
       const next = changes.withPicture(picture)(state);
       return phrase && !state.prompts.length ? changes.withPrompt({ text: phrase, label: phrase })(next) : next;
     }, `Open ${picture.name}`);
   } catch (error) {
-    failed(error, () => take(file, phrase));
+    if (number === taken) failed(error, () => take(file, phrase));
   } finally {
-    if (!answers.asking) busy('');
+    if (number === taken && !answers.asking) busy('');
   }
 }
 
@@ -204,15 +207,15 @@ const dragged = (by) => { over += by; $('drop').hidden = over <= 0 || dialog.isO
 window.addEventListener('dragenter', (event) => { if (event.dataTransfer?.types.includes('Files')) dragged(1); });
 window.addEventListener('dragleave', (event) => { if (event.dataTransfer?.types.includes('Files')) dragged(-1); });
 window.addEventListener('dragover', (event) => event.preventDefault());
+window.addEventListener('drop', () => dragged(-over), true); // also of what the dialog takes
 window.addEventListener('drop', (event) => {
   event.preventDefault();
-  dragged(-over);
   const file = pictureIn(event.dataTransfer);
   if (file && !dialog.isOpen) take(file);
 });
 window.addEventListener('paste', (event) => {
   const file = pictureIn(event.clipboardData);
-  if (!file) return;
+  if (!file || (isTyping(event.target) && event.clipboardData.types.includes('text/plain'))) return; // words with a picture of them
   if (dialog.isOpen) dialog.takeFrom(event, event.clipboardData);
   else { event.preventDefault(); take(file); }
 });
@@ -223,7 +226,7 @@ function ask(text) {
   const phrase = text.trim();
   if (!phrase) return false;
   const known = store.state.prompts.find((prompt) => prompt.kind === 'text' && prompt.text === phrase);
-  store.apply(known ? changes.withSelected(known.key) : changes.withPrompt({ text: phrase, label: phrase }), `“${phrase}”`);
+  store.apply(known ? changes.withWanted(known.key) : changes.withPrompt({ text: phrase, label: phrase }), `“${phrase}”`);
   return true;
 }
 
