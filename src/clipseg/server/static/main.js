@@ -130,7 +130,7 @@ const summarise = settled((state) => {
   const known = changes.shown(state).filter((prompt) => answer(prompt)?.map && counted(prompt));
   const all = state.picture ? state.picture.width * state.picture.height : 1;
   $('summary').textContent = known.map((prompt) => {
-    const name = prompt.label || prompt.text;
+    const name = isolated(prompt.label || prompt.text);
     if (state.settings.show === 'heat') return `${name}: heat map`;
     const kept = instances.keptNumbers(state, prompt.key);
     const parts = instances.parts(prompt.key).filter(({ number }) => !kept || kept.has(number));
@@ -354,8 +354,6 @@ async function begin() {
   }
 }
 
-refresh();
-begin();
 // The printed address, put into a tab that has the page already, loads nothing.
 window.addEventListener('hashchange', () => {
   if (!api.takeToken()) return;
@@ -363,3 +361,5 @@ window.addEventListener('hashchange', () => {
   begin();
 });
 
+refresh();
+begin();
