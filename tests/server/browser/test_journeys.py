@@ -319,6 +319,21 @@ def test_formats_are_downloaded(looked: Page, api: FakeApi) -> None:
     assert (question["instances"], question["options"], question["name"]) == (True, {"threshold": 0.4}, "kitchen")
 
 
+def test_formats_that_parts_have_not_cannot_be_chosen_for_them(looked: Page, api: FakeApi) -> None:
+    looked.locator("#formats-box summary").click()
+    for name in ("heatmap", "png"):
+        looked.check(f"[name=format][value={name}]")
+    looked.check("#each-part")
+    expect(looked.locator("[name=format][value=heatmap]")).to_be_disabled()
+    expect(looked.locator("[name=format][value=overlay]")).to_be_enabled()
+    expect(looked.locator("#download")).to_have_text("Download png")
+    with looked.expect_download():
+        looked.click("#download")
+    assert api.asked[-1]["formats"] == ["png"]
+    looked.uncheck("#each-part")
+    expect(looked.locator("#download")).to_have_text("Download 2 formats")
+
+
 def test_a_cut_out_is_saved_with_nothing_around_it(looked: Page) -> None:
     looked.check("[name=show][value=cutout]")
     expect(looked.locator(".pin")).to_have_count(2)
@@ -327,6 +342,34 @@ def test_a_cut_out_is_saved_with_nothing_around_it(looked: Page) -> None:
     assert (cut[5, 5, 3], cut[105, 100, 3]) == (0, 255)
     picture = np.asarray(Image.open(io.BytesIO(picture_bytes())))
     assert np.abs(cut[105, 100, :3].astype(int) - picture[105, 100]).max() <= 2
+
+
+def test_code_that_cannot_be_made_is_not_copied(opened: Callable[..., Page]) -> None:
+    page = opened(permissions=["clipboard-read", "clipboard-write"])
+    open_picture(page)
+    ask(page, "two")
+    page.locator("#code-box summary").click()
+    expect(page.locator("#code")).to_contain_text("two")
+    page.evaluate("navigator.clipboard.writeText('as before')")
+    page.route("**/v1/segment", lambda route: route.abort())
+    page.locator(".pin").nth(1).click()  # whose number is the server's to say
+    page.click("#notice-close")
+    page.click("#copy")
+    expect(page.locator("#notice")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == "as before"
+    expect(page.locator("#copied")).to_have_text("")
+
+
+def test_a_slider_does_not_end_what_is_said_of_a_picture_that_opens(looked: Page) -> None:
+    expect(looked.locator(".pin")).to_have_count(2)
+    held: list[Route] = []
+    looked.route("**/v1/pictures", lambda route: held.append(route))
+    looked.locator("#file").set_input_files({"name": "b.png", "mimeType": "image/png", "buffer": picture_bytes(seed=2)})
+    expect(looked.locator("#summary")).to_contain_text("Opening")
+    slide(looked, "opacity", 0.7)
+    expect(looked.locator("#stage")).to_have_class("stage busy")
+    held[0].continue_()
+    expect(looked.locator("#caption")).to_have_text("b.png")
 
 
 def test_code_is_copied_and_says_what_was_picked(opened: Callable[..., Page], api: FakeApi) -> None:

@@ -69,7 +69,9 @@ def test_a_token_is_asked_for_and_taken_from_the_address(opened: Callable[..., P
     expect(page.locator("#model")).to_have_text("nano")
     api.token = "another"
     page.reload()
-    expect(page.locator("#notice-text")).to_contain_text("the token is in it")
+    expect(page.locator("#notice-text")).to_have_text(
+        "This server asks for a token. Open the address that clipseg serve printed: the token is in it."
+    )
 
 
 def test_a_model_that_is_loading_shows_how_far_it_is(opened: Callable[..., Page], api: FakeApi) -> None:

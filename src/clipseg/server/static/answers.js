@@ -24,12 +24,13 @@ export class Answers {
     const name = JSON.stringify(missing.map((prompt) => mapKey(state, prompt)));
     if (this.asking?.name === name || this.refused === name) return; // what failed is asked again when somebody says so
     this.refused = null;
-    this.asking?.control.abort();
+    const { asking } = this;
+    asking?.control.abort();
     clearTimeout(this.timer);
     this.asking = null;
     if (!missing.length) {
       this.answered();
-      this.busy('');
+      if (asking) this.busy(''); // what others do is for them to end
       return;
     }
     const control = new AbortController();

@@ -157,8 +157,7 @@ function answered() {
 }
 
 function failed(error, again = null) {
-  const token = error.status === 401 ? ' Open the address that clipseg serve printed; the token is in it.' : '';
-  $('notice-text').textContent = `${error.message}${token}`;
+  $('notice-text').textContent = error.status === 401 ? 'This server asks for a token. Open the address that clipseg serve printed: the token is in it.' : error.message;
   $('notice').dataset.kind = error.kind ?? 'Error';
   $('notice').dataset.of = '';
   $('notice').hidden = false;
