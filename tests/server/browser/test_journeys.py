@@ -175,6 +175,14 @@ def test_an_expression_is_written(looked: Page, api: FakeApi) -> None:
     assert api.asked[-1]["prompts"] == [{"text": "two AND NOT left"}]
 
 
+def test_what_is_written_goes_into_brackets_that_were_inserted(looked: Page) -> None:
+    looked.click("#expression-open")
+    looked.fill("#expression", "face AND NOT ")
+    looked.click("[data-insert='( )']")
+    looked.keyboard.type("hat OR hair")
+    expect(looked.locator("#expression")).to_have_value("face AND NOT (hat OR hair)")
+
+
 def test_an_expression_that_cannot_be_read_is_told_at_its_chip_and_others_are_found(page: Page, api: FakeApi) -> None:
     ask(page, "two")
     ask(page, "(two OR left")

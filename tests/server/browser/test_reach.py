@@ -134,6 +134,11 @@ def test_focus_goes_through_the_page_in_its_order_and_is_seen(looked: Page) -> N
     assert [name for name, ring in seen if not ring] == []
 
 
+def test_the_focus_goes_to_the_picture_that_was_opened(page: Page) -> None:
+    page.locator("#examples button").first.press("Enter")
+    expect(page.locator("#view")).to_be_focused()
+
+
 def test_single_keys_do_what_they_say_and_can_be_turned_off(looked: Page) -> None:
     expect(looked.locator(".pin")).to_have_count(2)
     looked.evaluate("document.activeElement.blur()")

@@ -42,10 +42,11 @@ def test_a_picture_that_was_let_go_is_uploaded_again(looked: Page, api: FakeApi)
     assert api.uploads == 2
 
 
-def test_what_is_no_picture_is_refused(page: Page) -> None:
+def test_what_is_no_picture_is_refused(page: Page, api: FakeApi) -> None:
     page.locator("#file").set_input_files({"name": "notes.txt", "mimeType": "text/plain", "buffer": b"milk, eggs"})
-    expect(page.locator("#notice")).to_be_visible()
+    expect(page.locator("#notice-text")).to_contain_text("cannot show text/plain")
     expect(page.locator("#start")).to_be_visible()
+    assert api.uploads == 0
     page.get_by_label("Close this message").click()
     expect(page.locator("#notice")).to_be_hidden()
 
@@ -56,6 +57,15 @@ def test_a_server_that_ended_is_told(looked: Page, api: FakeApi) -> None:
     ask(looked, "left")
     expect(looked.locator("#notice-text")).to_contain_text("does not answer")
     expect(looked.locator(".pin")).to_have_count(2)
+
+
+def test_an_example_that_does_not_come_is_told(page: Page) -> None:
+    page.route("**/static/examples/clover.jpg", lambda route: route.abort())
+    page.locator("#examples button").nth(1).click()
+    expect(page.locator("#notice-text")).to_contain_text("does not answer")
+    page.unroute("**/static/examples/clover.jpg")
+    page.click("#notice-again")
+    expect(page.locator(".pin")).to_have_count(1)
 
 
 def test_a_token_is_asked_for_and_taken_from_the_address(opened: Callable[..., Page], api: FakeApi) -> None:

@@ -67,6 +67,9 @@ export const styles = async () => {
   return { styles: listed(answer, 'styles'), first: answer.default ?? 'crop_blur_highlight' };
 };
 
+/** The name of an example's file -> the picture, as a blob. */
+export const example = async (file) => (await call(`/static/examples/${file}`)).blob();
+
 /** A blob -> {id, width, height}. */
 export const upload = (blob, signal) =>
   json('/v1/pictures', { method: 'POST', body: blob, type: blob.type || 'application/octet-stream', signal });

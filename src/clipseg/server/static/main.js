@@ -75,8 +75,10 @@ function refresh() {
 
 function open(picture) {
   shownPicture = picture;
+  const began = $('start').contains(document.activeElement);
   $('start').hidden = Boolean(picture);
   $('view').hidden = !picture;
+  if (picture && began) $('view').focus(); // or it would be lost with the button that was pressed
   document.body.classList.toggle('has-picture', Boolean(picture));
   $('caption').textContent = picture ? picture.name : '';
   $('caption').title = picture ? `${picture.width} × ${picture.height} pixels` : '';
@@ -196,9 +198,15 @@ $('file').addEventListener('change', ({ target }) => {
   if (target.files[0]) take(target.files[0]);
   target.value = '';
 });
-$('examples').append(...EXAMPLES.map(({ file, name, alt, phrase }) => h('li', {}, h('button', {
-  type: 'button', title: alt,
-  onclick: async () => take(new File([await (await fetch(`/static/examples/${file}`)).blob()], name, { type: 'image/jpeg' }), phrase),
+async function takeExample({ file, name, phrase }) {
+  try {
+    take(new File([await api.example(file)], name, { type: 'image/jpeg' }), phrase);
+  } catch (error) {
+    failed(error, () => takeExample({ file, name, phrase }));
+  }
+}
+$('examples').append(...EXAMPLES.map(({ file, alt, ...more }) => h('li', {}, h('button', {
+  type: 'button', title: alt, onclick: () => takeExample({ file, ...more }),
 }, h('img', { src: `/static/examples/${file.replace('.jpg', '.thumb.jpg')}`, alt, width: 96, height: 96 })))));
 
 let over = 0;
@@ -257,6 +265,7 @@ document.querySelectorAll('[data-insert]').forEach((button) => button.addEventLi
   const { insert } = button.dataset;
   const picked = field.value.slice(field.selectionStart, field.selectionEnd);
   field.setRangeText(insert === '( )' ? `(${picked})` : insert, insert.startsWith('{') ? field.selectionEnd : field.selectionStart, field.selectionEnd, 'end');
+  if (insert === '( )' && !picked) field.selectionEnd -= 1; // what comes next goes between them
   field.focus();
 }));
 $('example-open').addEventListener('click', () => dialog.open());
