@@ -166,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _refused(self) -> bool:
         if self.api.token is None or self.headers.get("Authorization") == f"Bearer {self.api.token}":
             return False
-        self._error(401, "Unauthorized", "a token is needed")
+        self._error(401, "Unauthorized", "a token is needed: send the header Authorization: Bearer TOKEN")
         return True
 
     def _file(self, name: str) -> None:

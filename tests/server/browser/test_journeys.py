@@ -12,7 +12,7 @@ import pytest
 from acting import ask, open_picture, picture_bytes, pixels, saved, slide
 from fake_api import FakeApi
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 
 def test_a_phrase_becomes_a_chip_a_mask_and_numbered_parts(page: Page, api: FakeApi) -> None:
@@ -46,6 +46,74 @@ def test_a_picture_is_dropped_or_pasted(page: Page, way: str) -> None:
         [content, way],
     )
     expect(page.locator("#caption")).to_have_text("shelf.png")
+
+
+def test_text_that_is_pasted_into_a_field_is_text_even_with_a_picture_of_it(page: Page) -> None:
+    """As spreadsheets and slides copy: the words, and a picture of them."""
+    taken = page.evaluate(
+        """() => {
+          const data = new DataTransfer();
+          data.setData('text/plain', 'a red cup');
+          data.items.add(new File(['no matter'], 'image.png', { type: 'image/png' }));
+          const event = new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true });
+          return !document.getElementById('phrase').dispatchEvent(event);
+        }"""
+    )
+    assert not taken
+    expect(page.locator("#notice")).to_be_hidden()
+
+
+def test_the_picture_that_was_opened_last_stays(page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/v1/pictures", lambda route: route.continue_() if held else held.append(route))
+    page.locator("#file").set_input_files(
+        {"name": "slow.png", "mimeType": "image/png", "buffer": picture_bytes(seed=1)}
+    )
+    expect(page.locator("#summary")).to_contain_text("Opening")
+    open_picture(page)
+    expect(page.locator("#caption")).to_have_text("kitchen.png")
+    with page.expect_response("**/v1/pictures"):
+        held[0].continue_()
+    ask(page, "two")
+    expect(page.locator(".pin")).to_have_count(2)
+    expect(page.locator("#caption")).to_have_text("kitchen.png")
+
+
+def test_the_same_picture_by_another_name_is_called_by_it(page: Page) -> None:
+    open_picture(page)
+    open_picture(page, "shelf.png")
+    expect(page.locator("#caption")).to_have_text("shelf.png")
+
+
+def test_a_picture_dropped_on_the_dialog_leaves_nothing_behind(looked: Page) -> None:
+    looked.click("#example-open")
+    moves = """([name, at]) => {
+      const data = new DataTransfer();
+      data.items.add(new File(['no matter'], 'a.png', { type: 'image/png' }));
+      const event = new DragEvent(name, { dataTransfer: data, bubbles: true, cancelable: true });
+      document.getElementById(at).dispatchEvent(event);
+    }"""
+    looked.evaluate(moves, ["dragenter", "example"])
+    looked.evaluate(moves, ["drop", "example"])
+    looked.keyboard.press("Escape")
+    looked.evaluate(moves, ["dragenter", "main"])
+    expect(looked.locator("#drop")).to_be_visible()
+    looked.evaluate(moves, ["dragleave", "main"])
+    expect(looked.locator("#drop")).to_be_hidden()
+
+
+def test_a_phrase_that_is_hidden_or_not_wanted_is_shown_when_it_is_asked_for_again(looked: Page) -> None:
+    expect(looked.locator(".pin")).to_have_count(2)
+    looked.get_by_label("Hide two").click()
+    expect(looked.locator(".pin")).to_have_count(0)
+    ask(looked, "two")
+    expect(looked.locator(".pin")).to_have_count(2)
+    looked.get_by_label("More about two").click()
+    looked.get_by_text("Not this").click()
+    expect(looked.locator(".pin")).to_have_count(0)
+    ask(looked, "two")
+    expect(looked.locator(".pin")).to_have_count(2)
+    expect(looked.locator(".chip")).to_have_count(1)
 
 
 def test_one_of_the_examples_is_opened_and_asked_about(page: Page, api: FakeApi) -> None:
@@ -107,6 +175,14 @@ def test_an_expression_is_written(looked: Page, api: FakeApi) -> None:
     assert api.asked[-1]["prompts"] == [{"text": "two AND NOT left"}]
 
 
+def test_what_is_written_goes_into_brackets_that_were_inserted(looked: Page) -> None:
+    looked.click("#expression-open")
+    looked.fill("#expression", "face AND NOT ")
+    looked.click("[data-insert='( )']")
+    looked.keyboard.type("hat OR hair")
+    expect(looked.locator("#expression")).to_have_value("face AND NOT (hat OR hair)")
+
+
 def test_an_expression_that_cannot_be_read_is_told_at_its_chip_and_others_are_found(page: Page, api: FakeApi) -> None:
     ask(page, "two")
     ask(page, "(two OR left")
@@ -145,6 +221,16 @@ def test_a_part_is_kept_by_its_number_and_let_go(looked: Page) -> None:
     first.click()
     expect(first).to_have_attribute("aria-pressed", "false")
     assert np.array_equal(np.asarray(saved(looked)), np.asarray(whole))
+
+
+def test_another_text_has_parts_of_its_own(looked: Page) -> None:
+    looked.locator(".pin").nth(0).click()
+    expect(looked.locator("#kept-all")).to_be_visible()
+    looked.get_by_label("More about two").click()
+    looked.get_by_label("Text").fill("right")
+    looked.keyboard.press("Enter")
+    expect(looked.locator("#summary")).to_contain_text("9 % in 1 part")
+    expect(looked.locator("#kept-all")).to_be_hidden()
 
 
 def test_a_part_is_lit_and_kept_where_it_is_pointed_at(looked: Page) -> None:
@@ -241,6 +327,21 @@ def test_formats_are_downloaded(looked: Page, api: FakeApi) -> None:
     assert (question["instances"], question["options"], question["name"]) == (True, {"threshold": 0.4}, "kitchen")
 
 
+def test_formats_that_parts_have_not_cannot_be_chosen_for_them(looked: Page, api: FakeApi) -> None:
+    looked.locator("#formats-box summary").click()
+    for name in ("heatmap", "png"):
+        looked.check(f"[name=format][value={name}]")
+    looked.check("#each-part")
+    expect(looked.locator("[name=format][value=heatmap]")).to_be_disabled()
+    expect(looked.locator("[name=format][value=overlay]")).to_be_enabled()
+    expect(looked.locator("#download")).to_have_text("Download png")
+    with looked.expect_download():
+        looked.click("#download")
+    assert api.asked[-1]["formats"] == ["png"]
+    looked.uncheck("#each-part")
+    expect(looked.locator("#download")).to_have_text("Download 2 formats")
+
+
 def test_a_cut_out_is_saved_with_nothing_around_it(looked: Page) -> None:
     looked.check("[name=show][value=cutout]")
     expect(looked.locator(".pin")).to_have_count(2)
@@ -249,6 +350,34 @@ def test_a_cut_out_is_saved_with_nothing_around_it(looked: Page) -> None:
     assert (cut[5, 5, 3], cut[105, 100, 3]) == (0, 255)
     picture = np.asarray(Image.open(io.BytesIO(picture_bytes())))
     assert np.abs(cut[105, 100, :3].astype(int) - picture[105, 100]).max() <= 2
+
+
+def test_code_that_cannot_be_made_is_not_copied(opened: Callable[..., Page]) -> None:
+    page = opened(permissions=["clipboard-read", "clipboard-write"])
+    open_picture(page)
+    ask(page, "two")
+    page.locator("#code-box summary").click()
+    expect(page.locator("#code")).to_contain_text("two")
+    page.evaluate("navigator.clipboard.writeText('as before')")
+    page.route("**/v1/segment", lambda route: route.abort())
+    page.locator(".pin").nth(1).click()  # whose number is the server's to say
+    page.click("#notice-close")
+    page.click("#copy")
+    expect(page.locator("#notice")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == "as before"
+    expect(page.locator("#copied")).to_have_text("")
+
+
+def test_a_slider_does_not_end_what_is_said_of_a_picture_that_opens(looked: Page) -> None:
+    expect(looked.locator(".pin")).to_have_count(2)
+    held: list[Route] = []
+    looked.route("**/v1/pictures", lambda route: held.append(route))
+    looked.locator("#file").set_input_files({"name": "b.png", "mimeType": "image/png", "buffer": picture_bytes(seed=2)})
+    expect(looked.locator("#summary")).to_contain_text("Opening")
+    slide(looked, "opacity", 0.7)
+    expect(looked.locator("#stage")).to_have_class("stage busy")
+    held[0].continue_()
+    expect(looked.locator("#caption")).to_have_text("b.png")
 
 
 def test_code_is_copied_and_says_what_was_picked(opened: Callable[..., Page], api: FakeApi) -> None:

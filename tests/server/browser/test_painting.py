@@ -87,6 +87,28 @@ def test_a_feathered_cut_out_is_that_of_the_library(painted: Page) -> None:
     assert np.abs(alpha - expected)[inner, inner].max() < 0.12
 
 
+@pytest.mark.parametrize("show", ["fill", "cutout"])
+def test_what_is_transparent_in_a_picture_is_white_as_in_the_library(page: Page, show: str) -> None:
+    clear = PICTURE.convert("RGBA")
+    clear.putalpha(Image.fromarray(np.tile(np.linspace(0, 255, 400).astype(np.uint8), (300, 1))))
+    content = io.BytesIO()
+    clear.save(content, "PNG")
+    open_picture(page, "clear.png", content.getvalue())
+    ask(page, "two")
+    expect(page.locator(".pin")).to_have_count(2)
+    page.check(f"[name=show][value={show}]")
+    made = np.asarray(saved(page).convert("RGBA")).astype(int)
+    paper = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
+    masks = Masks(masks_of("two").logits, ("two",), (300, 400), paper)
+    if show == "fill":
+        assert far(Image.fromarray(made.astype(np.uint8)), masks.overlay(alpha=0.5, legend=False)) < 0.02
+        assert (made[..., 3] == 255).all()
+    else:
+        inside = masks.binary()[0].numpy()
+        assert (np.abs(made[..., 3] - 255 * inside) > 12).mean() < 0.01
+        assert (np.abs(made[..., :3] - np.asarray(paper)).max(2)[inside] > 12).mean() < 0.02
+
+
 def test_colour_maps_are_those_of_the_library(page: Page) -> None:
     made = page.evaluate(
         """async () => {

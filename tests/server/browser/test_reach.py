@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from acting import ask, open_picture
 from fake_api import FakeApi
+from PIL import Image
 from playwright.sync_api import Page, expect
 
 CONTRAST = """() => {
@@ -131,6 +134,11 @@ def test_focus_goes_through_the_page_in_its_order_and_is_seen(looked: Page) -> N
     assert [name for name, ring in seen if not ring] == []
 
 
+def test_the_focus_goes_to_the_picture_that_was_opened(page: Page) -> None:
+    page.locator("#examples button").first.press("Enter")
+    expect(page.locator("#view")).to_be_focused()
+
+
 def test_single_keys_do_what_they_say_and_can_be_turned_off(looked: Page) -> None:
     expect(looked.locator(".pin")).to_have_count(2)
     looked.evaluate("document.activeElement.blur()")
@@ -168,6 +176,53 @@ def test_the_theme_is_switched_and_remembered(opened: Callable[..., Page]) -> No
     assert dark != light
     page.reload()
     assert page.evaluate(background) == dark
+
+
+def test_sliders_and_colours_are_seen_where_colours_are_forced(opened: Callable[..., Page]) -> None:
+    page = opened(forced_colors="active")
+    open_picture(page)
+    ask(page, "two")
+    expect(page.locator(".pin")).to_have_count(2)
+    row = np.asarray(Image.open(io.BytesIO(page.locator("#threshold").screenshot())).convert("L")).astype(int)
+    track = row[row.shape[0] // 2]
+    assert np.ptp(track) > 128  # a thumb on its track
+    assert np.ptp(row[:, row.shape[1] - 20]) > 128  # and the track itself
+    colour = page.locator(".swatch").evaluate("swatch => getComputedStyle(swatch).backgroundColor")
+    assert colour == "rgb(230, 159, 0)"
+
+
+def test_words_from_right_to_left_do_not_stir_those_around_them(looked: Page) -> None:
+    ask(looked, "חתול left")
+    expect(looked.locator(".pin")).to_have_count(3)
+    expect(looked.locator("#summary")).to_contain_text("\u2068חתול left\u2069: 9 % in 1 part")
+    direction = "field => getComputedStyle(field).direction"
+    looked.fill("#phrase", "חתול")
+    assert looked.locator("#phrase").evaluate(direction) == "rtl"
+    assert looked.locator(".chip .name").last.evaluate(direction) == "rtl"
+
+
+def test_names_that_end_differently_look_different(looked: Page) -> None:
+    ask(looked, "a small left one in a row of many")
+    name = looked.locator(".chip .name").last
+    expect(name).to_have_text("a small left one in a row of many")
+    assert name.evaluate("name => [name, ...name.children].every((one) => one.scrollWidth <= one.clientWidth)")
+    ask(looked, "very " * 70)
+    box = looked.locator(".chip .name").last.bounding_box()
+    assert box is not None
+    assert box["height"] < 80
+
+
+def test_another_tab_of_a_phone_begins_at_its_top(opened: Callable[..., Page]) -> None:
+    page = opened(width=360, height=740, has_touch=True, is_mobile=True)
+    open_picture(page)
+    page.click("#tabs [data-tab=adjust]")
+    page.locator("#fit").scroll_into_view_if_needed()
+    page.click("#tabs [data-tab=export]")
+    page.locator("#formats-box summary").click()
+    page.locator("#download").scroll_into_view_if_needed()
+    assert page.evaluate("document.getElementById('panel').scrollTop") > 0
+    page.click("#tabs [data-tab=adjust]")
+    assert page.evaluate("document.getElementById('panel').scrollTop") == 0
 
 
 def test_the_first_load_is_small(page: Page, api: FakeApi) -> None:

@@ -7,7 +7,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 from playwright.sync_api import Page
 
@@ -15,9 +17,12 @@ from clipseg import Segmenter
 from clipseg.cli.main import execute
 from clipseg.masks.draw import PALETTE, paint_heat, paint_masks
 from clipseg.masks.masks import Masks
+from clipseg.masks.rle import decode
 from clipseg.prompting.lexing import is_expression, tokens
 from clipseg.prompting.parsing import parsed
 from clipseg.prompting.prompts import TextPrompt, parse
+from clipseg.server.answers import records
+from clipseg.server.requests import SegmentRequest
 
 TEXTS = [
     "a cup", "salt and pepper", "ANDROID", "AT&T", "a dog!", "bus (vehicle)", "what's this?", 'a 24" screen',
@@ -67,6 +72,44 @@ def test_points_that_were_picked_become_numbers_of_parts(page: Page) -> None:
     ]
     points = [[250, 20], [50, 45], [210, 50], [500, 500]]
     assert call(page, "question.js", "numbersAt", points, parts) == [2, 3]
+
+
+def test_parts_whose_boxes_lie_in_each_other_are_told_apart(page: Page) -> None:
+    """Two stripes side by side: the smaller one has the smaller box, but a point is of that on which it lies."""
+    y, x = np.mgrid[:300, :400]
+    logits = np.where((np.abs(x - y - 20) < 12) | ((np.abs(x - y - 60) < 12) & (y < 280)), 4.0, -4.0)
+    masks = Masks(torch.from_numpy(logits)[None].float(), ("x",), (300, 400))
+    (answer,) = records(masks, {"instances"}, None, lambda: None)
+    for part in answer["instances"]:
+        inside = decode(part["rle"])
+        for row, column in np.argwhere(inside)[:: inside.sum() // 9]:
+            point = [float(column) + 0.5, float(row) + 0.5]
+            assert call(page, "question.js", "numbersAt", [point], answer["instances"]) == [part["number"]]
+
+
+def test_of_parts_that_are_gone_nothing_is_asked_for(page: Page) -> None:
+    """All that was picked is beyond the threshold: the mask on screen is empty, and that of the library has to be."""
+    parts = [{"number": 1, "box": [0, 0, 100, 100], "centroid": [50, 50]}]
+    keep = call(page, "question.js", "keepAt", [[300, 200]], parts)
+    asked = call(page, "question.js", "keepAt", [[30, 20]], parts)
+    assert asked == [1]
+    masks = Masks(torch.full((1, 8, 8), 4.0), ("x",), (8, 8))
+    assert not masks.with_options(keep=",".join(map(str, keep))).binary().any()
+
+
+def test_a_file_that_begins_with_a_dash_is_no_option(page: Page, folder: Path) -> None:
+    asked = scene()
+    asked["state"]["picture"]["name"] = "-farm.jpg"
+    (folder / "farm.jpg").rename(folder / "-farm.jpg")
+    assert execute(words_of(call(page, "snippets.js", "command", asked))[1:]) == 0
+    assert (folder / "-farm.overlay.png").exists()
+
+
+def test_a_long_name_of_a_file_is_shortened_for_the_server(page: Page) -> None:
+    asked = scene()
+    asked["state"]["picture"]["name"] = "x" * 180 + ".jpg"
+    body = json.loads(words_of(call(page, "snippets.js", "curl", asked))[-1])
+    assert SegmentRequest(**body).name == "x" * 100
 
 
 def words_of(command: str) -> list[str]:

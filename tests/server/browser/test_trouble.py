@@ -42,10 +42,11 @@ def test_a_picture_that_was_let_go_is_uploaded_again(looked: Page, api: FakeApi)
     assert api.uploads == 2
 
 
-def test_what_is_no_picture_is_refused(page: Page) -> None:
+def test_what_is_no_picture_is_refused(page: Page, api: FakeApi) -> None:
     page.locator("#file").set_input_files({"name": "notes.txt", "mimeType": "text/plain", "buffer": b"milk, eggs"})
-    expect(page.locator("#notice")).to_be_visible()
+    expect(page.locator("#notice-text")).to_contain_text("cannot show text/plain")
     expect(page.locator("#start")).to_be_visible()
+    assert api.uploads == 0
     page.get_by_label("Close this message").click()
     expect(page.locator("#notice")).to_be_hidden()
 
@@ -56,6 +57,15 @@ def test_a_server_that_ended_is_told(looked: Page, api: FakeApi) -> None:
     ask(looked, "left")
     expect(looked.locator("#notice-text")).to_contain_text("does not answer")
     expect(looked.locator(".pin")).to_have_count(2)
+
+
+def test_an_example_that_does_not_come_is_told(page: Page) -> None:
+    page.route("**/static/examples/clover.jpg", lambda route: route.abort())
+    page.locator("#examples button").nth(1).click()
+    expect(page.locator("#notice-text")).to_contain_text("does not answer")
+    page.unroute("**/static/examples/clover.jpg")
+    page.click("#notice-again")
+    expect(page.locator(".pin")).to_have_count(1)
 
 
 def test_a_token_is_asked_for_and_taken_from_the_address(opened: Callable[..., Page], api: FakeApi) -> None:
@@ -69,7 +79,9 @@ def test_a_token_is_asked_for_and_taken_from_the_address(opened: Callable[..., P
     expect(page.locator("#model")).to_have_text("nano")
     api.token = "another"
     page.reload()
-    expect(page.locator("#notice-text")).to_contain_text("the token is in it")
+    expect(page.locator("#notice-text")).to_have_text(
+        "This server asks for a token. Open the address that clipseg serve printed: the token is in it."
+    )
 
 
 def test_a_model_that_is_loading_shows_how_far_it_is(opened: Callable[..., Page], api: FakeApi) -> None:
@@ -80,3 +92,40 @@ def test_a_model_that_is_loading_shows_how_far_it_is(opened: Callable[..., Page]
     expect(page.locator("#loading-share")).to_have_text("80 %")
     expect(page.locator("#loading")).to_be_hidden()
     expect(page.locator("#notice")).to_be_hidden()
+
+
+def test_what_was_told_goes_when_the_server_answers_again(looked: Page) -> None:
+    expect(looked.locator(".pin")).to_have_count(2)
+    looked.route("**/v1/segment", lambda route: route.abort())
+    ask(looked, "left")
+    expect(looked.locator("#notice")).to_be_visible()
+    looked.unroute("**/v1/segment")
+    ask(looked, "right")
+    expect(looked.locator(".pin")).to_have_count(4)
+    expect(looked.locator("#notice")).to_be_hidden()
+
+
+def test_an_address_with_another_token_is_taken_in_the_same_tab(opened: Callable[..., Page], api: FakeApi) -> None:
+    api.token = "secret"
+    page = opened("/#token=secret")
+    api.token = "another"
+    page.reload()
+    expect(page.locator("#notice")).to_be_visible()
+    page.goto(f"{api.address}/#token=another")  # which loads nothing: only what follows # is new
+    expect(page.locator("#notice")).to_be_hidden()
+    expect(page.locator("#model")).to_have_text("nano")
+    assert page.url == f"{api.address}/"
+
+
+def test_a_browser_that_keeps_nothing_shows_the_page_all_the_same(page: Page) -> None:
+    page.add_init_script(
+        """for (const name of ['localStorage', 'sessionStorage']) {
+          Object.defineProperty(window, name, { get() { throw new DOMException('blocked', 'SecurityError'); } });
+        }"""
+    )
+    page.reload()
+    open_picture(page)
+    ask(page, "two")
+    expect(page.locator(".pin")).to_have_count(2)
+    page.click("#theme")
+    expect(page.locator("#theme")).to_have_attribute("aria-label", "Theme: light")

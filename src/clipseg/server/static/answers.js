@@ -8,9 +8,9 @@ const PAUSE = 120; // milliseconds; several changes soon after each other are on
 const MOST = 300; // answers that are kept
 
 export class Answers {
-  /** `changed()` is told of every answer, `busy(text or '')` of what goes on, `failed(error, again)` of what did not. */
-  constructor(pictures, { changed, busy, failed }) {
-    Object.assign(this, { pictures, changed, busy, failed, known: new Map(), asking: null, refused: null });
+  /** `changed()` is told of every answer, `busy(text or '')` of what goes on, `failed(error, again)` of what did not, `answered()` that nothing is missing. */
+  constructor(pictures, { changed, busy, failed, answered }) {
+    Object.assign(this, { pictures, changed, busy, failed, answered, known: new Map(), asking: null, refused: null });
   }
 
   /** -> {map, score, presence}, {error}, or undefined while it is not known. */
@@ -24,11 +24,13 @@ export class Answers {
     const name = JSON.stringify(missing.map((prompt) => mapKey(state, prompt)));
     if (this.asking?.name === name || this.refused === name) return; // what failed is asked again when somebody says so
     this.refused = null;
-    this.asking?.control.abort();
+    const { asking } = this;
+    asking?.control.abort();
     clearTimeout(this.timer);
     this.asking = null;
     if (!missing.length) {
-      this.busy('');
+      this.answered();
+      if (asking) this.busy(''); // what others do is for them to end
       return;
     }
     const control = new AbortController();

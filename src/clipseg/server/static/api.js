@@ -1,6 +1,10 @@
 // The only place that speaks to the server.
 
+import { kept } from './dom.js';
+
 const TOKEN = 'clipseg-token';
+const session = kept('session');
+let token = session.get(TOKEN);
 const TRIES = 4;
 
 /** What went wrong, as the API says it: status, kind, message, and for how long to wait. */
@@ -11,18 +15,19 @@ export class ApiError extends Error {
   }
 }
 
-/** Once, from `/#token=…`, out of sight at once and for this tab only. */
+/** From `/#token=…`, out of sight at once and for this tab only -> whether there was one. */
 export function takeToken() {
   const found = new URLSearchParams(location.hash.slice(1)).get('token');
-  if (!found) return;
-  sessionStorage.setItem(TOKEN, found);
+  if (!found) return false;
+  token = found;
+  session.put(TOKEN, found);
   history.replaceState(null, '', location.pathname + location.search);
+  return true;
 }
 
-export const hasToken = () => sessionStorage.getItem(TOKEN) !== null;
+export const hasToken = () => token !== null;
 
 async function call(path, { method = 'GET', body, type, signal } = {}) {
-  const token = sessionStorage.getItem(TOKEN);
   const headers = { ...(type && { 'Content-Type': type }), ...(token && { Authorization: `Bearer ${token}` }) };
   let answer;
   try {
@@ -61,6 +66,9 @@ export const styles = async () => {
   const answer = await json('/v1/styles');
   return { styles: listed(answer, 'styles'), first: answer.default ?? 'crop_blur_highlight' };
 };
+
+/** The name of an example's file -> the picture, as a blob. */
+export const example = async (file) => (await call(`/static/examples/${file}`)).blob();
 
 /** A blob -> {id, width, height}. */
 export const upload = (blob, signal) =>

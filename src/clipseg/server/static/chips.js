@@ -1,7 +1,7 @@
 // Prompts as chips: colour, what it is, how sure the model is, visibility, and behind the arrow the rest.
 
 import { h, icon, percent, set, toIcon, told } from './dom.js';
-import { thresholdOf, withChanged, without, withSelected } from './state.js';
+import { thresholdOf, withChanged, without, withSelected, withText } from './state.js';
 
 export class Chips {
   /** `answer(state, prompt)` is what is known of a prompt, `asking(state, prompt)` whether it is being asked. */
@@ -29,13 +29,13 @@ export class Chips {
     const now = () => store.state.prompts.find((prompt) => prompt.key === key);
     const part = {
       colour: h('input', { type: 'color', oninput: () => change({ colour: part.colour.value }, 'Colour', 'colour') }),
-      name: h('button', { type: 'button', className: 'name', onclick: () => store.apply(withSelected(key), 'Choose a prompt', 'select') }),
+      name: h('button', { type: 'button', className: 'name', dir: 'auto', onclick: () => store.apply(withSelected(key), 'Choose a prompt', 'select') }, h('span', {})),
       said: h('span', { className: 'said' }),
       eye: h('button', { type: 'button', className: 'tool icon', onclick: () => change({ visible: !now().visible }, now().visible ? 'Hide' : 'Show') }, icon('eye')),
       more: h('button', { type: 'button', className: 'tool icon more', aria: { expanded: 'false', controls: `more-${key}` }, onclick: () => this.unfold(key) }, icon('more')),
       remove: h('button', { type: 'button', className: 'tool icon', onclick: () => this.remove(key) }, icon('close')),
       error: h('p', { className: 'error', role: 'alert' }),
-      text: h('input', { type: 'text', maxLength: 400, onchange: () => this.retext(key, part.text.value) }),
+      text: h('input', { type: 'text', dir: 'auto', maxLength: 400, onchange: () => this.retext(key, part.text.value) }),
       weight: h('input', { type: 'range', id: `weight-${key}`, min: 0.1, max: 3, step: 0.1, oninput: () => change({ weight: Number(part.weight.value) }, `Weight ${part.weight.value}`, 'weight') }),
       weightOut: h('output', {}),
       own: h('input', { type: 'checkbox', onchange: () => change({ threshold: part.own.checked ? store.state.settings.threshold : null }, 'Own threshold') }),
@@ -67,7 +67,7 @@ export class Chips {
     set(item.colour, 'value', prompt.colour);
     told(item.colour, 'aria-label', `Colour of ${label}`);
     const shown = prompt.negative ? `not ${label}` : label;
-    set(item.name, 'textContent', shown);
+    set(item.name.firstChild, 'textContent', shown);
     told(item.name, 'aria-pressed', String(prompt.key === state.selected));
     set(item.name, 'title', label);
     const surely = answer?.presence ?? answer?.score;
@@ -99,7 +99,7 @@ export class Chips {
   }
 
   retext(key, text) {
-    if (text.trim()) this.store.apply(withChanged(key, { text, label: text }), `“${text}”`);
+    if (text.trim()) this.store.apply(withText(key, text.trim()), `“${text.trim()}”`);
   }
 
   /** The focus goes to a neighbour, so that a keyboard is not lost. */

@@ -60,11 +60,25 @@ export function settled(call, milliseconds) {
   return later;
 }
 
+/** A store of the browser, 'local' or 'session' -> its get and put. Where nothing may be kept, touching a store raises: then all is forgotten. */
+export function kept(store) {
+  const attempt = (use) => {
+    try { return use(window[`${store}Storage`]); } catch { return null; }
+  };
+  return {
+    get: (name) => attempt((storage) => storage.getItem(name)),
+    put: (name, value) => attempt((storage) => (value === null ? storage.removeItem(name) : storage.setItem(name, value))),
+  };
+}
+
 /** Radio buttons of one name: what is told when one is chosen, and a way to set it. */
 export function radios(name, chosen) {
   const all = [...document.querySelectorAll(`input[name="${name}"]`)];
   all.forEach((input) => input.addEventListener('change', () => input.checked && chosen(input.value)));
   return (value) => all.forEach((input) => { input.checked = input.value === value; });
 }
+
+/** A text -> the same as part of a sentence that it does not turn round, where it is written from right to left. */
+export const isolated = (text) => `\u2068${text}\u2069`;
 
 export const percent = (share) => (share > 0 && share < 0.01 ? '<1 %' : `${Math.round(100 * share)} %`);

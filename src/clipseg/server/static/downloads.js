@@ -1,11 +1,12 @@
 // What is taken away: what is on screen, files of every format, and code that makes the same.
 
-import { segment } from './api.js';
+import { hasToken, segment } from './api.js';
 import { $, h, radios, saveFile, set, settled } from './dom.js';
-import { exactQuestions, finish, mapsQuestion, numbersAt } from './question.js';
+import { exactQuestions, finish, keepAt, mapsQuestion } from './question.js';
 import * as snippets from './snippets.js';
 import { shown, unwanted } from './state.js';
 
+const PARTED = new Set(['png', 'cutout']); // formats of a mask that its connected parts have too
 const SCOPES = { mask: 'A file for each mask', picture: 'A file for the picture', 'data set': 'A data set' };
 
 export class Downloads {
@@ -14,6 +15,7 @@ export class Downloads {
     this.refresh = settled(() => this.writeCode(), 150);
     $('save').addEventListener('click', () => this.saveScreen());
     $('download').addEventListener('click', () => this.saveFormats());
+    $('each-part').addEventListener('change', () => this.count());
     $('copy').addEventListener('click', () => this.copy());
     $('save-masks').addEventListener('click', () => this.saveMasks());
     $('code-box').addEventListener('toggle', () => this.refresh());
@@ -26,16 +28,17 @@ export class Downloads {
     $('formats').replaceChildren(...lists);
   }
 
-  formatRow({ name, summary = '', options = [] }) {
+  formatRow({ name, summary = '', options = [], scope = 'mask' }) {
     this.options.set(name, options);
-    return h('li', {}, h('label', { className: 'check' }, h('input', { type: 'checkbox', name: 'format', value: name, onchange: () => this.count() }),
+    const data = scope === 'mask' && !PARTED.has(name) ? { whole: '' } : {};
+    return h('li', {}, h('label', { className: 'check' }, h('input', { type: 'checkbox', name: 'format', value: name, data, onchange: () => this.count() }),
       h('span', {}, h('b', {}, name), ` ${summary}`)));
   }
 
   /** The prompts on screen; not those that could not be read. */
   found(state) { return shown(state).filter((prompt) => !this.answer(prompt)?.error); }
 
-  get chosen() { return [...document.querySelectorAll('input[name="format"]:checked')].map((input) => input.value); }
+  get chosen() { return [...document.querySelectorAll('input[name="format"]:checked:enabled')].map((input) => input.value); }
 
   render(state) {
     const any = state.picture && this.found(state).length > 0;
@@ -47,6 +50,7 @@ export class Downloads {
   }
 
   count() {
+    document.querySelectorAll('input[data-whole]').forEach((input) => set(input, 'disabled', $('each-part').checked));
     const { length } = this.chosen;
     $('download').disabled = !this.any || !length;
     set($('download'), 'textContent', length > 1 ? `Download ${length} formats` : length ? `Download ${this.chosen[0]}` : 'Download');
@@ -63,7 +67,7 @@ export class Downloads {
     const { state } = this.store;
     const prompts = this.found(state);
     const stem = snippets.stemOf(state.picture.name);
-    const extra = (some) => ({ format: 'zip', formats: this.chosen.map((name) => this.told(name, state, some)), name: stem, ...($('each-part').checked && { instances: true }) });
+    const extra = (some) => ({ format: 'zip', formats: this.chosen.map((name) => this.told(name, state, some)), name: snippets.bundleOf(state.picture.name), ...($('each-part').checked && { instances: true }) });
     try {
       this.busy('Making the files');
       const questions = exactQuestions(state, prompts, await this.keptOf(state, prompts), extra);
@@ -95,24 +99,27 @@ export class Downloads {
 
   // -- code ----------------------------------------------------------------------------------------------------------
 
+  /** -> whether it is written; what stands there of another state is not to be copied. */
   async writeCode() {
     const { state } = this.store;
     const prompts = this.found(state);
     if (!state.picture || !prompts.length) {
       $('code').textContent = '# Open a picture and look for something first.';
-      return;
+      return true;
     }
     try {
-      const scene = { state, prompts, keeps: await this.keptOf(state, prompts), model: this.model, origin: location.origin, token: sessionStorage.getItem('clipseg-token') !== null };
+      const scene = { state, prompts, keeps: await this.keptOf(state, prompts), model: this.model, origin: location.origin, token: hasToken() };
       if (state === this.store.state) $('code').textContent = snippets[this.language](scene);
+      return true;
     } catch (error) {
       this.failed(error, () => this.refresh());
+      return false;
     }
   }
 
   async copy() {
     this.refresh.cancel();
-    await this.writeCode();
+    if (!await this.writeCode()) return;
     try {
       await navigator.clipboard.writeText($('code').textContent);
       $('copied').textContent = 'Copied';
@@ -134,8 +141,7 @@ export class Downloads {
         const answer = await segment(question, { restore: () => this.pictures.restore(question) });
         this.keeps.set(name, answer.masks[0].instances);
       }
-      const numbers = numbersAt(state.kept[prompt.key], this.keeps.get(name));
-      if (numbers.length) keeps[prompt.key] = numbers;
+      keeps[prompt.key] = keepAt(state.kept[prompt.key], this.keeps.get(name));
     }
     return keeps;
   }

@@ -1,8 +1,9 @@
 // Single keys, and what they do; they are told in the dialog that ? opens, and can be turned off there.
 
-import { $, h } from './dom.js';
+import { $, h, kept } from './dom.js';
 
 const OFF = 'clipseg-no-keys';
+const local = kept('local');
 
 /** Rows of [keys as events name them, keys as people read them, what they do, function]. */
 export class Keyboard {
@@ -10,10 +11,8 @@ export class Keyboard {
     this.rows = rows;
     $('keys-rows').replaceChildren(...rows.map(([, keys, what]) => h('tr', {},
       h('td', {}, ...keys.split(' ').map((key) => h('kbd', {}, key))), h('td', {}, what))));
-    $('keys-on').checked = localStorage.getItem(OFF) === null;
-    $('keys-on').addEventListener('change', ({ target }) => {
-      if (target.checked) localStorage.removeItem(OFF); else localStorage.setItem(OFF, '1');
-    });
+    $('keys-on').checked = local.get(OFF) === null;
+    $('keys-on').addEventListener('change', ({ target }) => local.put(OFF, target.checked ? null : '1'));
     document.addEventListener('keydown', (event) => this.press(event));
   }
 
@@ -30,6 +29,7 @@ export class Keyboard {
   }
 }
 
-function isTyping(element) {
+/** Whether what is typed there is text. */
+export function isTyping(element) {
   return element.matches?.('textarea, select, input:not([type="checkbox"], [type="radio"], [type="color"], [type="range"])');
 }

@@ -8,11 +8,11 @@ import { Renderer } from './canvas/renderer.js';
 import { fitted } from './canvas/view.js';
 import { Chips } from './chips.js';
 import { Compare } from './compare.js';
-import { $, h, percent, set, settled } from './dom.js';
+import { $, h, isolated, kept, percent, set, settled } from './dom.js';
 import { Downloads } from './downloads.js';
 import { ExampleDialog } from './example.js';
 import { Instances } from './instances.js';
-import { Keyboard } from './keyboard.js';
+import { isTyping, Keyboard } from './keyboard.js';
 import { nameOf, pictureIn, Pictures } from './pictures.js';
 import { Sheet } from './sheet.js';
 import { Sliders } from './sliders.js';
@@ -34,7 +34,7 @@ api.takeToken();
 const store = changes.createStore(changes.EMPTY);
 const pictures = new Pictures((blob) => api.upload(blob));
 const renderer = new Renderer($('base'), $('overlay'), { forceFlat: new URLSearchParams(location.search).has('flat') });
-const answers = new Answers(pictures, { changed: refresh, busy, failed });
+const answers = new Answers(pictures, { changed: refresh, busy, failed: failedToAnswer, answered });
 const answer = (prompt) => answers.of(store.state, prompt);
 const instances = new Instances($('pins'), store, () => { paint(store.state); pin(store.state); summarise(store.state); });
 const sliders = new Sliders(store);
@@ -57,7 +57,7 @@ store.subscribe(refresh);
 
 function refresh() {
   const { state } = store;
-  if (state.picture?.id !== shownPicture?.id) open(state.picture);
+  if (state.picture !== shownPicture) open(state.picture);
   answers.ensure(state);
   chips.render(state);
   sliders.render(state);
@@ -75,8 +75,10 @@ function refresh() {
 
 function open(picture) {
   shownPicture = picture;
+  const began = $('start').contains(document.activeElement);
   $('start').hidden = Boolean(picture);
   $('view').hidden = !picture;
+  if (picture && began) $('view').focus(); // or it would be lost with the button that was pressed
   document.body.classList.toggle('has-picture', Boolean(picture));
   $('caption').textContent = picture ? picture.name : '';
   $('caption').title = picture ? `${picture.width} × ${picture.height} pixels` : '';
@@ -130,7 +132,7 @@ const summarise = settled((state) => {
   const known = changes.shown(state).filter((prompt) => answer(prompt)?.map && counted(prompt));
   const all = state.picture ? state.picture.width * state.picture.height : 1;
   $('summary').textContent = known.map((prompt) => {
-    const name = prompt.label || prompt.text;
+    const name = isolated(prompt.label || prompt.text);
     if (state.settings.show === 'heat') return `${name}: heat map`;
     const kept = instances.keptNumbers(state, prompt.key);
     const parts = instances.parts(prompt.key).filter(({ number }) => !kept || kept.has(number));
@@ -146,10 +148,20 @@ function busy(text) {
   else summarise(store.state);
 }
 
+function failedToAnswer(error, again) {
+  failed(error, again);
+  $('notice').dataset.of = 'answers';
+}
+
+/** What was told of answers that did not come is no longer true. */
+function answered() {
+  if ($('notice').dataset.of === 'answers') $('notice').hidden = true;
+}
+
 function failed(error, again = null) {
-  const token = error.status === 401 ? ' Open the address that clipseg serve printed; the token is in it.' : '';
-  $('notice-text').textContent = `${error.message}${token}`;
+  $('notice-text').textContent = error.status === 401 ? 'This server asks for a token. Open the address that clipseg serve printed: the token is in it.' : error.message;
   $('notice').dataset.kind = error.kind ?? 'Error';
+  $('notice').dataset.of = '';
   $('notice').hidden = false;
   $('notice-again').hidden = !again;
   $('notice-again').onclick = () => { $('notice').hidden = true; again?.(); };
@@ -160,21 +172,24 @@ $('notice-close').addEventListener('click', () => { $('notice').hidden = true; }
 // -- opening pictures ------------------------------------------------------------------------------------------------
 
 let pasted = 0;
+let taken = 0;
 
 async function take(file, phrase = null) {
+  const number = taken += 1;
   $('notice').hidden = true;
   $('phrase-error').textContent = '';
   busy('Opening the picture');
   try {
     const picture = await pictures.open(file, nameOf(file, pasted += 1));
+    if (number !== taken) return; // another was opened meanwhile, which came first
     store.apply((state) => {
       const next = changes.withPicture(picture)(state);
       return phrase && !state.prompts.length ? changes.withPrompt({ text: phrase, label: phrase })(next) : next;
     }, `Open ${picture.name}`);
   } catch (error) {
-    failed(error, () => take(file, phrase));
+    if (number === taken) failed(error, () => take(file, phrase));
   } finally {
-    if (!answers.asking) busy('');
+    if (number === taken && !answers.asking) busy('');
   }
 }
 
@@ -183,9 +198,15 @@ $('file').addEventListener('change', ({ target }) => {
   if (target.files[0]) take(target.files[0]);
   target.value = '';
 });
-$('examples').append(...EXAMPLES.map(({ file, name, alt, phrase }) => h('li', {}, h('button', {
-  type: 'button', title: alt,
-  onclick: async () => take(new File([await (await fetch(`/static/examples/${file}`)).blob()], name, { type: 'image/jpeg' }), phrase),
+async function takeExample({ file, name, phrase }) {
+  try {
+    take(new File([await api.example(file)], name, { type: 'image/jpeg' }), phrase);
+  } catch (error) {
+    failed(error, () => takeExample({ file, name, phrase }));
+  }
+}
+$('examples').append(...EXAMPLES.map(({ file, alt, ...more }) => h('li', {}, h('button', {
+  type: 'button', title: alt, onclick: () => takeExample({ file, ...more }),
 }, h('img', { src: `/static/examples/${file.replace('.jpg', '.thumb.jpg')}`, alt, width: 96, height: 96 })))));
 
 let over = 0;
@@ -193,15 +214,15 @@ const dragged = (by) => { over += by; $('drop').hidden = over <= 0 || dialog.isO
 window.addEventListener('dragenter', (event) => { if (event.dataTransfer?.types.includes('Files')) dragged(1); });
 window.addEventListener('dragleave', (event) => { if (event.dataTransfer?.types.includes('Files')) dragged(-1); });
 window.addEventListener('dragover', (event) => event.preventDefault());
+window.addEventListener('drop', () => dragged(-over), true); // also of what the dialog takes
 window.addEventListener('drop', (event) => {
   event.preventDefault();
-  dragged(-over);
   const file = pictureIn(event.dataTransfer);
   if (file && !dialog.isOpen) take(file);
 });
 window.addEventListener('paste', (event) => {
   const file = pictureIn(event.clipboardData);
-  if (!file) return;
+  if (!file || (isTyping(event.target) && event.clipboardData.types.includes('text/plain'))) return; // words with a picture of them
   if (dialog.isOpen) dialog.takeFrom(event, event.clipboardData);
   else { event.preventDefault(); take(file); }
 });
@@ -212,7 +233,7 @@ function ask(text) {
   const phrase = text.trim();
   if (!phrase) return false;
   const known = store.state.prompts.find((prompt) => prompt.kind === 'text' && prompt.text === phrase);
-  store.apply(known ? changes.withSelected(known.key) : changes.withPrompt({ text: phrase, label: phrase }), `“${phrase}”`);
+  store.apply(known ? changes.withWanted(known.key) : changes.withPrompt({ text: phrase, label: phrase }), `“${phrase}”`);
   return true;
 }
 
@@ -244,6 +265,7 @@ document.querySelectorAll('[data-insert]').forEach((button) => button.addEventLi
   const { insert } = button.dataset;
   const picked = field.value.slice(field.selectionStart, field.selectionEnd);
   field.setRangeText(insert === '( )' ? `(${picked})` : insert, insert.startsWith('{') ? field.selectionEnd : field.selectionStart, field.selectionEnd, 'end');
+  if (insert === '( )' && !picked) field.selectionEnd -= 1; // what comes next goes between them
   field.focus();
 }));
 $('example-open').addEventListener('click', () => dialog.open());
@@ -293,7 +315,7 @@ new Keyboard([
 
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
-  localStorage.setItem('clipseg-theme', theme);
+  kept('local').put('clipseg-theme', theme);
   $('theme').setAttribute('aria-label', `Theme: ${THEMES[theme]}`);
   $('theme').title = `Theme: ${THEMES[theme]}`;
   board = boardColours();
@@ -339,6 +361,13 @@ async function begin() {
     if ($('notice').hidden) failed(error, begin);
   }
 }
+
+// The printed address, put into a tab that has the page already, loads nothing.
+window.addEventListener('hashchange', () => {
+  if (!api.takeToken()) return;
+  $('notice').hidden = true;
+  begin();
+});
 
 refresh();
 begin();

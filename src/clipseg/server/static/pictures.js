@@ -13,6 +13,7 @@ export class Pictures {
 
   /** A file, and what it is called -> {id, name, width, height}; its pixels are in `get(id).levels`, large to small. */
   async open(blob, name) {
+    if (blob.type && !blob.type.startsWith('image/')) throw cannotShow(blob);
     const [answer, levels] = await Promise.all([this.upload(blob), decoded(blob)]);
     this.known.delete(answer.id);
     this.known.set(answer.id, { blob, name, levels });
@@ -50,12 +51,14 @@ export class Pictures {
   }
 }
 
+const cannotShow = ({ type }) => new Error(`This browser cannot show ${type || 'this kind of file'}. PNG, JPEG and WebP always work.`);
+
 async function decoded(blob) {
   let bitmap;
   try {
     bitmap = await createImageBitmap(blob);
   } catch {
-    throw new Error(`This browser cannot show ${blob.type || 'this kind of file'}. PNG, JPEG and WebP always work.`);
+    throw cannotShow(blob);
   }
   const levels = [bitmap];
   for (let last = bitmap; Math.max(last.width, last.height) > SMALLEST; last = levels.at(-1)) {

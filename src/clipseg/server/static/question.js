@@ -78,14 +78,51 @@ export function exactQuestions(state, prompts, keeps, extra = () => ({}), option
   }));
 }
 
-/** Points that were picked and the parts as the API numbers them -> the numbers of the parts meant, in order. */
+/**
+ * Points that were picked and the parts as the API numbers them -> the numbers of the parts meant, in order.
+ *
+ * A point is of the part that it lies on. Edges at full size are not quite those of the map: beside all parts, it is of the
+ * smallest whose box it is in.
+ */
 export function numbersAt(points, parts) {
   const found = points.map(([x, y]) => {
+    const on = parts.find((part) => part.rle && covers(part.rle, x, y));
+    if (on) return on.number;
     const around = parts.filter(({ box: [x0, y0, x1, y1] }) => x0 <= x && x < x1 && y0 <= y && y < y1);
     const near = (part) => Math.hypot(part.centroid[0] - x, part.centroid[1] - y);
     return around.sort((one, other) => area(one) - area(other) || near(one) - near(other))[0]?.number;
   });
   return [...new Set(found.filter((number) => number !== undefined))].sort((one, other) => one - other);
+}
+
+/** The same as what `keep` says: of parts that are all gone a number beyond the last, which names nothing. */
+export function keepAt(points, parts) {
+  const numbers = numbersAt(points, parts);
+  return numbers.length ? numbers : [parts.length + 1];
+}
+
+/**
+ * Whether a mask covers a point, as COCO has it: the lengths of runs, outside and inside in turn, down the columns. Each is
+ * written in groups of five bits, the lowest first, from "0" on; 32 says that more follow, 16 in the last that it is
+ * negative; from the fourth on it is the difference from the last but one.
+ */
+function covers({ size: [height, width], counts }, x, y) {
+  if (x < 0 || y < 0 || x >= width || y >= height) return false;
+  const goal = Math.floor(x) * height + Math.floor(y);
+  const runs = [];
+  for (let at = 0, end = 0; at < counts.length;) {
+    let [run, shift, code] = [0, 0, 32];
+    for (; code & 32; shift += 5, at += 1) {
+      code = counts.charCodeAt(at) - 48;
+      run |= (code & 31) << shift;
+    }
+    if (code & 16) run |= -1 << shift;
+    if (runs.length > 2) run += runs.at(-2);
+    runs.push(run);
+    end += run;
+    if (end > goal) return runs.length % 2 === 0;
+  }
+  return false;
 }
 
 const area = ({ box: [x0, y0, x1, y1] }) => (x1 - x0) * (y1 - y0);

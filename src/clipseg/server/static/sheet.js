@@ -37,6 +37,7 @@ export class Sheet {
     this.tabs.querySelectorAll('[data-tab]').forEach((button) => {
       if (button.dataset.tab === tab) button.setAttribute('aria-current', 'true'); else button.removeAttribute('aria-current');
     });
+    this.panel.scrollTop = 0;
     if (raise && this.height === 'low') this.set('middle');
   }
 }

@@ -105,7 +105,7 @@ export function command(scene) {
     const ordered = [...group.prompts].sort((one, other) => isExample(one) - isExample(other)); // as the command has them
     const examples = ordered.filter(isExample);
     const name = { fill: 'segment', heat: 'heatmap', cutout: 'cutout' }[settings.show];
-    const parts = [`clipseg ${name} ${sh(picture.name)}`];
+    const parts = [`clipseg ${name} ${sh(picture.name.startsWith('-') ? `./${picture.name}` : picture.name)}`];
     parts.push(`--model ${sh(model)}`);
     parts.push(...ordered.filter((prompt) => !isExample(prompt)).map((prompt) => `-p ${sh(weighted(prompt.text, prompt.weight))}`));
     parts.push(...examples.map((prompt) => `--image-prompt ${sh(shown(prompt.example))}`));
@@ -149,11 +149,13 @@ export function curl(scene) {
   const files = [picture, ...examples.flatMap((example) => [example.picture, example.mask])].filter(Boolean);
   const names = [...new Map(files.map((file) => [file.id, file.name])).values()];
   const uploads = names.map((name) => `curl --data-binary @${sh(name)} -H 'Content-Type: ${mediaType(name)}'${allowed} \\\n  ${origin}/v1/pictures`);
-  const asked = exactQuestions(state, prompts, keeps, (some) => ({ format: 'zip', formats: [drawn(some)], name: stem }), onScreen).map(({ body }, index, every) =>
+  const asked = exactQuestions(state, prompts, keeps, (some) => ({ format: 'zip', formats: [drawn(some)], name: bundleOf(picture.name) }), onScreen).map(({ body }, index, every) =>
     `curl -o ${sh(`${stem}${every.length > 1 ? `.${index + 1}` : ''}.zip`)} -H 'Content-Type: application/json'${allowed} \\\n  ${origin}/v1/segment -d ${sh(JSON.stringify(body))}`);
   return `${[...uploads, ...asked].join('\n')}\n`;
 }
 
 export const stemOf = (name) => name.replace(/\.[^.]*$/, '') || 'picture';
+/** What the files in a zip are called by: the API takes no more letters. */
+export const bundleOf = (name) => [...stemOf(name)].slice(0, 100).join('');
 const MEDIA = { jpg: 'image/jpeg', jpeg: 'image/jpeg', png: 'image/png', webp: 'image/webp', gif: 'image/gif', bmp: 'image/bmp', tif: 'image/tiff', tiff: 'image/tiff', avif: 'image/avif' };
 const mediaType = (name) => MEDIA[name.split('.').pop().toLowerCase()] ?? 'application/octet-stream';

@@ -75,6 +75,10 @@ export const withCompare = (compare) => (state) => (state.compare === compare ? 
 
 export const withSelected = (key) => (state) => (state.selected === key ? state : { ...state, selected: key });
 
+/** A prompt that was hidden, or what is not wanted, is looked for again. */
+export const withWanted = (key) => (state) => withSelected(key)(
+  state.prompts.some((prompt) => prompt.key === key && (prompt.negative || !prompt.visible)) ? withChanged(key, { visible: true, negative: false })(state) : state);
+
 /** What a new prompt has -> it with a key, a colour and defaults, as the last of all and selected. */
 export const withPrompt = (given) => (state) => {
   const number = state.prompts.reduce((most, prompt) => Math.max(most, prompt.number), 0) + 1;
@@ -95,6 +99,9 @@ export const without = (key) => (state) => {
   const { [key]: _, ...kept } = state.kept;
   return { ...state, prompts, kept, selected: selectedOf(prompts, state.selected) };
 };
+
+/** Another text is another thing: nothing was picked of it. */
+export const withText = (key, text) => (state) => withKept(key, [])(withChanged(key, { text, label: text })(state));
 
 /** The points of a prompt's picked parts; none of them is all parts. */
 export const withKept = (key, points) => (state) => {

@@ -94,7 +94,7 @@ export class Renderer {
       context.beginPath();
       context.rect(start, 0, width / panes.length, height);
       context.clip();
-      context.drawImage(source, start + left * ratio, top * ratio, scene.picture.width * scale * ratio, scene.picture.height * scale * ratio);
+      onPaper(context, source, start + left * ratio, top * ratio, scene.picture.width * scale * ratio, scene.picture.height * scale * ratio);
       context.restore();
     }
   }
@@ -123,7 +123,7 @@ export class Renderer {
     const { width, height } = scene.picture; // its pixels are awake: it is on screen
     const result = Object.assign(document.createElement('canvas'), { width, height });
     const context = result.getContext('2d');
-    context.drawImage(levels[0], 0, 0, width, height);
+    onPaper(context, levels[0], 0, 0, width, height);
     const tile = Object.assign(document.createElement('canvas'), { width: Math.min(TILE, width), height: Math.min(TILE, height) });
     const painter = this.painter.kind === 'flat' ? new FlatPainter(tile) : painterFor(tile);
     const cut = scene.show === 'cutout';
@@ -156,6 +156,13 @@ function painterFor(canvas) {
   } catch {
     return new FlatPainter(canvas);
   }
+}
+
+/** A picture with white where it is transparent, as the model gets it and as the library draws it. */
+function onPaper(context, source, ...place) {
+  context.fillStyle = '#fff';
+  context.fillRect(...place);
+  context.drawImage(source, ...place);
 }
 
 /** The smallest level that still has a pixel for each that is drawn. */
