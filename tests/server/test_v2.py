@@ -132,7 +132,10 @@ def test_in_bytes(url: str, segmenter: Segmenter) -> None:
         ({"inputs": [PICTURE, PROMPTS], "parameters": {"fit": 7}}, b"", "fit is a text"),
         ({"inputs": [PICTURE, PROMPTS], "parameters": {"fit": "round"}}, b"", "fit"),
         ({"inputs": [PICTURE, PROMPTS], "parameters": {"treshold": 7}}, b"", "did you mean"),
-        ({"inputs": [PICTURE, PROMPTS], "parameters": {"alpha": 10**400}}, b"", "expected a number from 0 to 1"),
+        ({"inputs": [PICTURE, PROMPTS], "parameters": {"alpha": 10**400}}, b"", "alpha: "),
+        ({"inputs": [PICTURE, PROMPTS], "parameters": {"smooth": 1e308}}, b"", "smooth: Input should be less than"),
+        ({"inputs": [PICTURE, PROMPTS], "parameters": {"shrink": -1e308}}, b"", "shrink: "),
+        ({"inputs": [PICTURE, PROMPTS], "parameters": {"alpha": [[0.5]]}}, b"", "alpha: "),
         ({"inputs": [PICTURE, {**PROMPTS, "data": ["", "a"]}]}, b"", "empty"),
     ],
 )  # fmt: skip

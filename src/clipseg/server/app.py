@@ -189,7 +189,7 @@ def _add_errors(app: FastAPI) -> None:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json" and not kind.endswith("+json"):
             return failure(MediaError(f"the body is JSON, of type application/json; got {kind[:40]!r}"))
-        return failure(RequestError(_first(error)))
+        return failure(RequestError(_told(error)))
 
     async def http(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
@@ -209,10 +209,11 @@ def _add_errors(app: FastAPI) -> None:
     app.add_exception_handler(Exception, unknown)
 
 
-def _first(error: Exception) -> str:
-    """What was found wrong with a body -> the first of it, and where; what was given is not repeated."""
+def _told(error: Exception) -> str:
+    """What was found wrong with a body -> one thing of it, and where; what was given is not repeated."""
     found = error.errors() if isinstance(error, RequestValidationError) else []
     if not found:
         return "the body is not as documented"
-    where = ".".join(str(part)[:40] for part in found[0]["loc"][1:])
-    return f"{where}: {found[0]['msg']}" if where else str(found[0]["msg"])
+    problem = requests.most_telling(found)
+    where = ".".join(str(part)[:40] for part in problem["loc"][1:])
+    return f"{where}: {problem['msg']}" if where else str(problem["msg"])

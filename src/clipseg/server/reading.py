@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from clipseg.errors import PromptError, UsageError
 from clipseg.fits import Fit
@@ -25,7 +26,7 @@ from clipseg.prompting.styles import DEFAULT_STYLE
 from clipseg.prompting.templates import Templates
 from clipseg.server import requests
 from clipseg.server.pictures import Bounded, Picture, Pictures
-from clipseg.server.refusals import TooLargeError, UnknownError
+from clipseg.server.refusals import RequestError, TooLargeError, UnknownError
 from clipseg.server.settings import Limits
 
 Embed: TypeAlias = Callable[[Prompt], torch.Tensor]
@@ -183,6 +184,16 @@ def finish(values: Mapping[str, Any]) -> MaskOptions:
         return MaskOptions.from_mapping(values)
     except RecursionError as error:
         raise UsageError("the options hold lists within lists") from error
+
+
+def options_in(parameters: Mapping[str, Any]) -> MaskOptions:
+    """Names and values of another protocol -> options, within our bounds. Raises RequestError and UsageError."""
+    try:
+        return finish(requests.OPTIONS.validate_python(dict(parameters)))
+    except ValidationError as error:
+        problem = requests.most_telling(error.errors(include_url=False, include_input=False))
+        where = "".join(f"{part}: " for part in problem["loc"][:1])
+        raise RequestError(f"parameters: {where}{problem['msg']}") from None
 
 
 def fit_of(asked: requests.SegmentRequest, size_hw: tuple[int, int], limits: Limits) -> Fit:

@@ -6,9 +6,10 @@ few bytes of a body, and only one is told.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, TypeAdapter, model_validator
 from pydantic_core import PydanticCustomError
 
 MOST_OPTIONS = 100
@@ -22,6 +23,13 @@ def _few(options: Any) -> Any:
     return options
 
 
+def most_telling(problems: Sequence[Any]) -> Any:
+    """What pydantic found wrong, one of them at least -> what helps most: of a value that may be of several types the
+    bound that it passes, and not that it is of none of the others.
+    """
+    return next((one for one in problems if not one["type"].endswith("_type")), problems[0])
+
+
 Id: TypeAlias = Annotated[str, Field(max_length=64)]
 Word: TypeAlias = Annotated[str, Field(max_length=100)]
 Text: TypeAlias = Annotated[str, Field(max_length=10_000)]
@@ -30,6 +38,7 @@ Length: TypeAlias = Number | Word
 Level: TypeAlias = Number | Word
 Value: TypeAlias = StrictBool | Number | Word | Annotated[list[Number | Word], Field(fail_fast=True)] | None
 Options: TypeAlias = Annotated[dict[Word, Value], BeforeValidator(_few)]
+OPTIONS: TypeAdapter[dict[str, Value]] = TypeAdapter(Options, config=ConfigDict(allow_inf_nan=False))
 Templates: TypeAlias = Word | Annotated[list[Text], Field(fail_fast=True)]
 
 Result: TypeAlias = Literal["maps", "masks", "rle", "polygons", "boxes", "instances", "scores"]

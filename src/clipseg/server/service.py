@@ -133,7 +133,7 @@ class Service:
         try:
             asked = requests.SegmentRequest.model_validate({"picture": picture.id, "prompts": texts, "fit": fit})
         except ValidationError as error:
-            problem = error.errors(include_url=False, include_input=False)[0]
+            problem = requests.most_telling(error.errors(include_url=False, include_input=False))
             raise RequestError(f"{problem['loc'][0]}: {problem['msg']}") from None
         _, question, decoded = self._decoded(asked, ticket)
 

@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from clipseg.masks.masks import Masks
 from clipseg.server import tensors
-from clipseg.server.reading import finish
+from clipseg.server.reading import options_in
 from clipseg.server.refusals import RequestError, TooLargeError, UnknownError
 from clipseg.server.replies import Reply
 from clipseg.server.requests import ProtocolFailure
@@ -164,8 +164,9 @@ def _inferred(
         texts = [text.decode() for text in inputs["prompts"]]
     except UnicodeDecodeError:
         raise RequestError("prompts are texts in UTF-8") from None
+    chosen = options_in(options)
     picture = service.computed(ticket, lambda: service.pictures.add(inputs["picture"][0]))
-    masks = service.masks(picture, texts, finish(options), fit, ticket)
+    masks = service.masks(picture, texts, chosen, fit, ticket)
 
     def made() -> tuple[bytes, int | None]:
         for name in wanted:
