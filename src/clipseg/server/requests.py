@@ -24,8 +24,9 @@ def _few(options: Any) -> Any:
 
 
 def most_telling(problems: Sequence[Any]) -> Any:
-    """What pydantic found wrong, one of them at least -> what helps most: of a value that may be of several types the
-    bound that it passes, and not that it is of none of the others.
+    """Problems that pydantic found -> the one that helps most.
+
+    Of a value that may be of several types that is a bound it passes, and not that it is of none of the others.
     """
     return next((one for one in problems if not one["type"].endswith("_type")), problems[0])
 
