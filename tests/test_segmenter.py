@@ -188,8 +188,8 @@ def test_segment_many_with_inputs_of_several_sizes(towers, segmenter):
 
 def test_segment_many_of_nothing(segmenter):
     assert segmenter.segment_many([], "a cat") == []
-    for size in (0, -1):
-        with pytest.raises(UsageError, match=f"batch_size is {size}; expected at least 1"):
+    for size in (0, -1, 1.5, "2", None):
+        with pytest.raises(UsageError, match=f"batch_size is {size!r}; expected at least 1"):
             segmenter.segment_many([ready.picture()], "a cat", batch_size=size)
     with pytest.raises(PromptError, match="no prompts given"):
         segmenter.segment_many([ready.picture()], [])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any, overload
 
 import torch
@@ -322,8 +323,8 @@ class Segmenter:
         pictures are read ahead, of a list or tuple as many again. Raises as `segment`: for what is asked here, for a
         picture when its turn comes; `asking(…).each(pictures)` gives its error in place of its masks, and goes on.
         """
-        if batch_size < 1:
-            raise UsageError(f"batch_size is {batch_size}; expected at least 1")
+        if not isinstance(batch_size, Integral) or batch_size < 1:
+            raise UsageError(f"batch_size is {batch_size!r}; expected at least 1, a whole number")
         finish = MaskOptions.from_mapping(options if combine is None else {**options, "combine": combine})
         chosen = Fit.of(fit, tile, overlap)
         question = Question.of(prompts, negative)
