@@ -265,6 +265,22 @@ def test_bodies_that_are_none(url: str, body: bytes, status: int, kind: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"prompts": ["a"], "options": {"smooth": 1e308}}, "options.smooth: Input should be less than"),
+        ({"prompts": ["b", {"text": "a", "weight": -1}]}, "prompts.1.weight: Input should be greater than 0"),
+        ({"prompts": ["b", 7]}, "prompts.1: "),
+        ({}, "prompts: Field required"),
+        ([], "Input should be"),
+    ],
+)
+def test_it_is_told_where_a_body_is_wrong(url: str, body: dict | list, words: str) -> None:
+    whole = {"picture": "x", **body} if isinstance(body, dict) else body
+    _, _, content = asked(url, "POST", "/v1/segment", json.dumps(whole).encode(), content_type="application/json")
+    assert content["error"]["message"].startswith(words)
+
+
+@pytest.mark.parametrize(
     "more",
     [
         {f"k{number}": 1 for number in range(20_000)},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -215,5 +215,19 @@ def _told(error: Exception) -> str:
     if not found:
         return "the body is not as documented"
     problem = requests.most_telling(found)
-    where = ".".join(str(part)[:40] for part in problem["loc"][1:])
+    where = ".".join(str(part)[:40] for part in _place(problem, error.body))  # type: ignore[attr-defined]
     return f"{where}: {problem['msg']}" if where else str(problem["msg"])
+
+
+def _place(problem: Mapping[str, Any], body: Any) -> Iterator[Any]:
+    """A problem and the body that it is in -> the names and numbers that lead to it.
+
+    Pydantic's own path also has words for the types that it tried, which say nothing to who wrote the body.
+    """
+    parts = problem["loc"][1:]
+    for number, part in enumerate(parts, 1):
+        if part in body if isinstance(body, dict) else isinstance(body, list) and part in range(len(body)):
+            body = body[part]
+            yield part
+        elif problem["type"] == "missing" and number == len(parts):
+            yield part
